@@ -1,0 +1,40 @@
+/*
+ * The effective configuration: STUDY_<SECTION>_<KEY> over the file over the vendor's variable over
+ * the default. An unknown key, a bad value or an unreadable secret is ERROR_CONFIG with file, line,
+ * key and the allowed range; all are found at load, none later.
+ */
+#ifndef STUDY_BASE_CONFIG_H
+#define STUDY_BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+struct config;
+
+bool config_load(struct config **out, const char *path, struct error *err); /* NULL: no file */
+void config_destroy(struct config **config); /* clears secrets */
+
+/* section and key must be in the table (a programming error aborts). Strings live as long as c. */
+const char *config_string(const struct config *c, const char *section, const char *key);
+int64_t config_int(const struct config *c, const char *section, const char *key); /* also SIZE, DURATION in ms, DECIMAL in thousandths */
+bool config_bool(const struct config *c, const char *section, const char *key);
+size_t config_list(const struct config *c, const char *section, const char *key,
+                   const char *const **items);
+/* "" when unset. */
+const char *config_secret(const struct config *c, const char *section, const char *key);
+
+/*
+ * [slack] token_dir/<team_id>, else [slack] bot_token; NULL when there is none. Read at load and
+ * again by config_load only; the directory's files are listed at load.
+ */
+const char *config_slack_token(const struct config *c, const char *team_id);
+
+/* Where a value came from: "default", "file:LINE", "environment", "secret file". */
+const char *config_origin(const struct config *c, const char *section, const char *key);
+const char *config_path(const struct config *c);
+
+#endif

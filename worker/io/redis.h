@@ -1,0 +1,62 @@
+/*
+ * A blocking Redis connection over hiredis, with limits on every wait. One server a struct; it
+ * connects on first use, and again (with backoff between attempts) after an error. Replies are
+ * hiredis' own; this skin adds addresses, AUTH, SELECT, the safety check, time limits and an
+ * interrupt.
+ */
+#ifndef STUDY_IO_REDIS_H
+#define STUDY_IO_REDIS_H
+
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/config.h"
+#include "base/error.h"
+
+struct redis;
+
+/* "host[:port]", "[v6]:port" or "unix:/path"; the other settings are config's [redis]. Does not
+ * connect. ERROR_CONFIG for a bad address, or tls = yes with a hiredis before 1.0. */
+bool redis_create(struct redis **out, const struct config *config, const char *address,
+                  struct error *err);
+void redis_destroy(struct redis **redis);
+
+const char *redis_name(const struct redis *redis); /* the address, for labels and logs */
+int redis_fd(const struct redis *redis);           /* -1 when not connected */
+/* Readable while the process is told to stop at once: waits end with ERROR_INTERRUPTED. -1: none. */
+void redis_set_interrupt(struct redis *redis, int fd);
+
+/*
+ * Connects if need be: AUTH, SELECT, then INFO and CONFIG GET: Redis older than 7.0, no append-only
+ * file or an eviction policy other than noeviction is ERROR_CONFIG unless [redis] allow_unsafe.
+ * Between failed attempts it answers ERROR_CONNECTION at once until the backoff has passed.
+ */
+bool redis_connect(struct redis *redis, struct error *err);
+void redis_disconnect(struct redis *redis);
+
+/*
+ * One command, one reply, freed by the caller with freeReplyObject. An error reply is ERROR_REMOTE
+ * with Redis' first word as code; an I/O error or time-out disconnects.
+ */
+redisReply *redis_command(struct redis *redis, struct error *err, int argc, const char **argv,
+                          const size_t *argvlen);
+
+/* Script by source; EVALSHA first, EVAL on NOSCRIPT. keys then args. */
+struct redis_script {
+    const char *name;
+    const char *source;
+    char sha[41]; /* filled on first use */
+};
+redisReply *redis_eval(struct redis *redis, struct redis_script *script, struct error *err,
+                       int nkeys, int argc, const char **argv, const size_t *argvlen);
+
+/*
+ * For the blocking peek: send now, look later. redis_fd() polls readable when the reply has come.
+ * redis_receive returns NULL with err->kind ERROR_NONE while there is none yet.
+ */
+bool redis_send(struct redis *redis, struct error *err, int argc, const char **argv,
+                const size_t *argvlen);
+redisReply *redis_receive(struct redis *redis, struct error *err);
+
+#endif
