@@ -1,0 +1,425 @@
+#!/bin/bash
+#
+# The one entry point of the project: what a person, a CI machine and a packager
+# call. It installs what is missing, then hands over to make, to the test harness
+# or to the demo; nothing else in the tree installs anything.
+#
+# Installing is the delicate part. Debian's packages start and enable the services
+# that they bring, and a machine that only wanted to try this project must not find
+# an nginx on port 80 afterwards. So service starts are denied while apt runs, and
+# what the packages newly enabled is disabled again; what was there before is given
+# back as it was. The notes for that lie in $NOTES, on disk, so that a run which was
+# killed is cleaned up after by the next one.
+
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+BUILD=$ROOT/build
+NOTES=/var/lib/study-tracker-deps
+POLICY=/usr/sbin/policy-rc.d
+CLUSTER_CONF=/etc/postgresql-common/createcluster.conf
+
+# One line a group: the verbs that need it | the packages | why.
+DEPS='
+build | gcc libc6-dev make pkg-config                | compile the module and the worker
+build | nginx-dev                                    | headers of the nginx found, to build the module against
+build | libhiredis-dev                               | Redis replies: module and worker
+build | libssl-dev                                   | HMAC of the signature
+build | libpq-dev                                    | PostgreSQL from the worker
+build | libcurl4-openssl-dev                         | requests to Slack and to the model
+build | libyajl-dev                                  | JSON
+build | libinih-dev                                  | study-worker.conf
+build | libmicrohttpd-dev                            | metrics and health of the worker
+build | libsystemd-dev                               | readiness notice to systemd
+demo  | nginx redis-server postgresql                | the real parts, started privately
+demo  | perl libdbi-perl libdbd-pg-perl libredis-perl | driver of the demo and of the tests
+demo  | libmojolicious-perl libev-perl               | stand-ins for Slack and OpenAI
+test  | libcmocka-dev                                | unit tests
+test  | libtest-base-perl libtext-diff-perl libtest-longstring-perl liblist-moreutils-perl libwww-perl libio-socket-ssl-perl | what Test::Nginx needs
+'
+
+say()  { printf '%s\n' "$*"; }
+warn() { printf 'build.sh: %s\n' "$*" >&2; }
+die()  { warn "$*"; exit 1; }
+
+
+# --- packages ------------------------------------------------------------------
+
+# The packages of the given groups that are not installed, one a line.
+missing_packages()
+{
+    local groups=" $* " group names why have name
+
+    have=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 2>/dev/null | sed -n 's/^ii  *//p')
+
+    while IFS='|' read -r group names why; do
+        group=${group// /}
+        [[ -n $group && $groups == *" $group "* ]] || continue
+        for name in $names; do
+            # With one's own nginx tree, Debian's headers are not needed.
+            [[ $name == nginx-dev && -n ${NGINX_SRC:-} ]] && continue
+            grep -qxF -- "$name" <<<"$have" || say "$name"
+        done
+    done <<<"$DEPS"
+}
+
+explain_packages()
+{
+    local group names why name shown
+
+    while IFS='|' read -r group names why; do
+        shown=
+        for name in $names; do
+            [[ " $* " == *" $name "* ]] && shown+=" $name"
+        done
+        [[ -z $shown ]] || say "  ${why# }:$shown"
+    done <<<"$DEPS"
+}
+
+# Installs what the given groups lack; quick when nothing is missing.
+need()
+{
+    local -a want
+
+    command -v dpkg-query >/dev/null ||
+        die "this is not a Debian system: install the packages listed in build.sh by hand"
+
+    mapfile -t want < <(missing_packages "$@")
+    if (( ${#want[@]} )); then
+        say "Missing packages:"
+        explain_packages "${want[@]}"
+        as_root "${want[@]}"
+        mapfile -t want < <(missing_packages "$@")
+        (( ${#want[@]} == 0 )) || die "still missing after the installation: ${want[*]}"
+    fi
+
+    if [[ " $* " == *" test "* ]]; then
+        need_test_nginx
+    fi
+}
+
+# Runs the installation as root: ourselves, or this script again through sudo.
+as_root()
+{
+    if (( EUID == 0 )); then
+        bash "$ROOT/build.sh" install-as-root "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- bash "$ROOT/build.sh" install-as-root "$@"
+    else
+        die "installing needs root, and there is no sudo. As root: apt-get install $*"
+    fi
+}
+
+# Every unit that starts at boot, as the links that say so.
+enabled_links()
+{
+    find /etc/systemd/system /etc/systemd/user /etc/rc[2-5S].d -type l \
+        \( -path '*.wants/*' -o -path '*.requires/*' -o -path '/etc/systemd/*/*.service' \
+           -o -path '/etc/rc?.d/S*' \) 2>/dev/null | sort
+}
+
+# Writes down what the installation may touch, then denies service starts.
+hold_services()
+{
+    [[ ! -e $NOTES ]] || give_back_services
+
+    rm -rf "$NOTES.new"
+    mkdir "$NOTES.new"
+    enabled_links > "$NOTES.new/enabled"
+    if [[ -e $POLICY || -L $POLICY ]]; then
+        cp -a "$POLICY" "$NOTES.new/policy-rc.d"
+    fi
+    mv -T "$NOTES.new" "$NOTES"
+
+    printf '#!/bin/sh\n# Study Tracker: build.sh is installing packages.\nexit 101\n' > "$NOTES/deny"
+    chmod 755 "$NOTES/deny"
+    cp -a --remove-destination "$NOTES/deny" "$POLICY"
+}
+
+# The opposite: safe to call at any point after hold_services began, and twice.
+give_back_services()
+{
+    local link unit
+
+    rm -rf "$NOTES.new"
+    [[ -d $NOTES ]] || return 0
+
+    if [[ -e $NOTES/createcluster.conf && -d ${CLUSTER_CONF%/*} ]]; then
+        cp -a --remove-destination "$NOTES/createcluster.conf" "$CLUSTER_CONF"
+    fi
+
+    comm -13 "$NOTES/enabled" <(enabled_links) | while read -r link; do
+        unit=${link##*/}
+        case $link in
+        /etc/rc?.d/*)
+            unit=${unit#S[0-9][0-9]}
+            update-rc.d "$unit" disable >/dev/null 2>&1 || true
+            ;;
+        /etc/systemd/user/*)
+            deb-systemd-helper --user disable "$unit" >/dev/null 2>&1 || true
+            rm -f "$link"
+            ;;
+        *)
+            deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true
+            rm -f "$link"
+            ;;
+        esac
+        say "left disabled: $unit"
+    done | sort -u
+
+    if [[ -e $NOTES/policy-rc.d || -L $NOTES/policy-rc.d ]]; then
+        cp -a --remove-destination "$NOTES/policy-rc.d" "$POLICY"
+    elif [[ -e $NOTES/deny ]] && cmp -s "$NOTES/deny" "$POLICY"; then
+        rm -f "$POLICY"
+    fi
+    rm -rf "$NOTES"
+
+    if [[ -d /run/systemd/system ]]; then
+        systemctl daemon-reload || true
+    fi
+}
+
+apt()
+{
+    # needrestart would restart services by itself; apt must not ask anything.
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l \
+        apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
+}
+
+# The part that runs as root. A signal waits for apt to end (bash runs a trap only
+# between two commands), so the services are never given back under apt's feet.
+install_as_root()
+{
+    local -a first=()
+
+    (( EUID == 0 )) || die "install-as-root wants root"
+    exec 9> /run/study-tracker-deps.lock
+    flock -w 600 9 || die "another build.sh has been installing for ten minutes"
+
+    trap 'give_back_services' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    hold_services
+
+    apt update || warn "apt-get update failed for a source; trying with the lists there are"
+
+    # postgresql makes a cluster of its own as it is installed, one that would start
+    # at boot. postgresql-common, which reads this setting, has to come before.
+    if [[ " $* " == *" postgresql "* ]]; then
+        first=(postgresql-common)
+        apt install --no-install-recommends "${first[@]}"
+        [[ ! -e $CLUSTER_CONF ]] || cp -a "$CLUSTER_CONF" "$NOTES/createcluster.conf"
+        say "create_main_cluster = false" >> "$CLUSTER_CONF"
+    fi
+
+    if (( $# )); then
+        apt install --no-install-recommends "$@"
+    fi
+}
+
+
+# --- Test::Nginx -----------------------------------------------------------------
+
+# Debian packages it from a suite newer than 12 only. It is pure Perl, so the newer
+# suite's package, checked by apt like any other, is unpacked under build/.
+need_test_nginx()
+{
+    local dir=$BUILD/test-nginx
+
+    perl -MTest::Nginx::Socket -e 1 2>/dev/null && return 0
+    [[ ! -e $dir/usr/share/perl5/Test/Nginx/Socket.pm ]] || return 0
+
+    say "Missing: Test::Nginx (the module's tests), into build/test-nginx"
+    mkdir -p "$BUILD"
+
+    fetch_test_nginx "$dir" && return 0
+
+    if command -v cpanm >/dev/null; then
+        say "No package found; asking CPAN"
+        cpanm --quiet --notest --local-lib-contained "$BUILD/cpan" Test::Nginx &&
+            mkdir -p "$dir/usr/share" &&
+            ln -sfn "$BUILD/cpan/lib/perl5" "$dir/usr/share/perl5" && return 0
+    fi
+
+    die "Test::Nginx is in no suite of this machine's mirror and cpanm is missing or failed:" \
+        "install libtest-nginx-perl, or cpanminus and run again"
+}
+
+debian_mirror()
+{
+    # shellcheck disable=SC2016  # apt's own variables
+    apt-get indextargets --format '$(REPO_URI)|$(SOURCESENTRY)' 'Identifier: Packages' \
+        'Origin: Debian' 'Label: Debian' 'Component: main' 2>/dev/null
+}
+
+fetch_test_nginx()
+{
+    local dir=$1 work=$BUILD/test-nginx.apt suite uri entry key deb
+    local -a opts
+
+    # The Debian mirror of this machine, and the key that it trusts for it.
+    if [[ -z $(debian_mirror) ]]; then
+        as_root || true        # no package, only the lists
+    fi
+    IFS='|' read -r uri entry < <(debian_mirror) || return 1
+    key=$(sed -n -e 's/^[Ss]igned-[Bb]y: *\(\/[^ ]*\).*/\1/p' \
+                 -e 's/.*\[[^]]*signed-by=\([^] ]*\).*/\1/p' "${entry%:*}" | head -n 1)
+
+    opts=(-q -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=-
+          -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
+          -o Acquire::Languages=none -o APT::Sandbox::User=)
+
+    for suite in testing unstable stable; do
+        rm -rf "$work"
+        mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+        say "deb ${key:+[signed-by=$key] }$uri $suite main" > "$work/sources.list"
+
+        if apt-get "${opts[@]}" update &&
+           (cd "$work" && apt-get "${opts[@]}" download libtest-nginx-perl); then
+            for deb in "$work"/libtest-nginx-perl_*.deb; do
+                rm -rf "$dir.new"
+                dpkg-deb -x "$deb" "$dir.new"
+            done
+            rm -rf "$dir" "$work"
+            mv -T "$dir.new" "$dir"
+            return 0
+        fi
+    done
+
+    rm -rf "$work"
+    return 1
+}
+
+
+# --- building and the rest -------------------------------------------------------
+
+compile()
+{
+    mkdir -p "$BUILD"
+    make -C "$ROOT/ngx_study_module" BUILD="$BUILD" "$@"
+    make -C "$ROOT/worker" -j"$(nproc)" BUILD="$BUILD" "$@"
+}
+
+verb_build()
+{
+    need build
+    rm -f "$BUILD/.werror"
+    compile "$@"
+    say
+    say "Built: build/ngx_http_study_module.so build/study-worker build/studyctl"
+}
+
+verb_demo()
+{
+    need build demo
+    compile > "$BUILD/demo-build.log" 2>&1 ||
+        { tail -n 40 "$BUILD/demo-build.log" >&2; die "the build failed: build/demo-build.log"; }
+    exec perl "$ROOT/t/demo.pl" "$@"
+}
+
+# Warnings are errors here; objects of an ordinary build may hide some.
+verb_test()
+{
+    need build demo test
+    if [[ ! -e $BUILD/.werror ]]; then
+        compile WERROR=1 --always-make
+        : > "$BUILD/.werror"
+    fi
+    compile WERROR=1
+    make -C "$ROOT/worker" -j"$(nproc)" BUILD="$BUILD" WERROR=1 unit
+    exec perl "$ROOT/t/run" "$@"
+}
+
+# Verbs whose work lies in a script of its own.
+script_of()
+{
+    case $1 in
+    bench)  say "$ROOT/t/bench/run" ;;
+    chaos)  say "$ROOT/t/chaos/run" ;;
+    fuzz)   say "$ROOT/t/fuzz/run" ;;
+    matrix) say "$ROOT/t/matrix/run" ;;
+    deb)    say "$ROOT/conf/debian/build" ;;
+    esac
+}
+
+verb_script()
+{
+    local verb=$1 script
+    shift
+
+    script=$(script_of "$verb")
+    if [[ ! -x $script ]]; then
+        warn "$verb: not part of this version"
+        exit 2
+    fi
+
+    need build demo test
+    compile
+    exec "$script" "$@"
+}
+
+usage()
+{
+    local verb
+
+    cat <<'EOF'
+usage: ./build.sh [verb]
+
+  (none)          builds the nginx module, the worker and studyctl into build/
+  deps            installs what is missing with apt; no service is started or enabled
+  demo            the whole chain on this machine, from nothing to a digest in Slack
+  test [pattern]  every test, or those whose path has the pattern in it
+EOF
+    for verb in bench chaos fuzz matrix deb; do
+        [[ -x $(script_of $verb) ]] || continue
+        case $verb in
+        bench)  say "  bench [name]    the benchmarks: tables, and build/bench/*.json" ;;
+        chaos)  say "  chaos           random faults under load" ;;
+        fuzz)   say "  fuzz            longer fuzzing" ;;
+        matrix) say "  matrix          the module against other nginx versions" ;;
+        deb)    say "  deb             Debian packages into build/deb/" ;;
+        esac
+    done
+    cat <<'EOF'
+  clean           removes build/
+  help            this text
+
+  NGINX_SRC=DIR   builds the module against that nginx source tree
+  CC=, CFLAGS_EXTRA=  compiler and further flags
+
+demo takes --keep, --stop, --lang ko|en|both, --real-openai, --real-slack (see --help)
+EOF
+}
+
+# A kept demo's directory belongs to running processes, and partly to other users.
+verb_clean()
+{
+    if [[ -e $BUILD/demo/running ]]; then
+        die "a demo is still running: ./build.sh demo --stop"
+    fi
+    rm -rf "$BUILD"
+}
+
+main()
+{
+    local verb=${1:-build}
+    (( $# == 0 )) || shift
+
+    case $verb in
+    build)           verb_build "$@" ;;
+    deps)            need build demo test; say "Everything needed is installed." ;;
+    demo)            verb_demo "$@" ;;
+    test)            verb_test "$@" ;;
+    bench|chaos|fuzz|matrix|deb) verb_script "$verb" "$@" ;;
+    clean)           verb_clean ;;
+    help|-h|--help)  usage ;;
+    install-as-root) install_as_root "$@" ;;
+    *)               usage >&2; exit 2 ;;
+    esac
+}
+
+# The tests read this file for its functions.
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+    main "$@"
+fi
