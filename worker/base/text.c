@@ -1,0 +1,297 @@
+/*
+ * Counted strings, the bounded buffer, UTF-8 and mrkdwn. Everything that leaves the project in a
+ * length limit (a prompt, a Slack block) is cut here, at code points and never inside one.
+ */
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct str str_of(const char *cstr)
+{
+    if (cstr == NULL) {
+        return STR_NULL;
+    }
+    return (struct str){cstr, strlen(cstr)};
+}
+
+bool str_eq(struct str a, struct str b)
+{
+    if (a.data == NULL || b.data == NULL) {
+        return a.data == b.data;
+    }
+    return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
+bool str_is(struct str s, const char *cstr)
+{
+    return str_eq(s, str_of(cstr));
+}
+
+bool str_starts(struct str s, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    return s.data != NULL && s.len >= n && memcmp(s.data, prefix, n) == 0;
+}
+
+int str_cmp(struct str a, struct str b)
+{
+    size_t n = a.len < b.len ? a.len : b.len;
+    int order = n == 0 ? 0 : memcmp(a.data, b.data, n);
+
+    if (order != 0) {
+        return order;
+    }
+    return a.len < b.len ? -1 : a.len > b.len;
+}
+
+char *str_dup(struct str s)
+{
+    char *copy = malloc(s.len + 1);
+
+    if (copy == NULL) {
+        abort();
+    }
+    if (s.len != 0) {
+        memcpy(copy, s.data, s.len);
+    }
+    copy[s.len] = '\0';
+    return copy;
+}
+
+bool str_to_u64(struct str s, uint64_t *out)
+{
+    uint64_t value = 0;
+
+    if (s.len == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.data[i] < '0' || s.data[i] > '9') {
+            return false;
+        }
+        if (__builtin_mul_overflow(value, (uint64_t)10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(s.data[i] - '0'), &value)) {
+            return false;
+        }
+    }
+    *out = value;
+    return true;
+}
+
+void text_init(struct text *t, size_t limit)
+{
+    *t = (struct text){.limit = limit};
+}
+
+void text_free(struct text *t)
+{
+    free(t->data);
+    text_init(t, t->limit);
+}
+
+void text_reset(struct text *t)
+{
+    t->len = 0;
+    t->truncated = false;
+    if (t->data != NULL) {
+        t->data[0] = '\0';
+    }
+}
+
+/* Room for `more` bytes and the NUL, or for as many as the limit and the memory give. */
+static size_t text_room(struct text *t, size_t more)
+{
+    size_t left = t->limit > t->len ? t->limit - t->len : 0;
+
+    if (more > left) {
+        t->truncated = true;
+        more = left;
+    }
+    if (t->cap > t->len + more) {
+        return more;
+    }
+
+    size_t cap = t->cap < 64 ? 64 : t->cap;
+    while (cap <= t->len + more) {
+        cap *= 2;
+    }
+    char *data = realloc(t->data, cap);
+    if (data == NULL) {
+        t->truncated = true;
+        return t->cap > t->len ? t->cap - t->len - 1 : 0;
+    }
+    t->data = data;
+    t->cap = cap;
+    t->data[t->len] = '\0';
+    return more;
+}
+
+bool text_add(struct text *t, struct str s)
+{
+    size_t n = text_room(t, s.len);
+
+    if (n != 0) {
+        memcpy(t->data + t->len, s.data, n);
+        t->len += n;
+        t->data[t->len] = '\0';
+    }
+    return n == s.len;
+}
+
+bool text_adds(struct text *t, const char *cstr)
+{
+    return text_add(t, str_of(cstr));
+}
+
+bool text_vaddf(struct text *t, const char *fmt, va_list ap)
+{
+    va_list again;
+
+    va_copy(again, ap);
+    int need = vsnprintf(NULL, 0, fmt, again);
+    va_end(again);
+    if (need < 0) {
+        t->truncated = true;
+        return false;
+    }
+
+    size_t n = text_room(t, (size_t)need);
+    if (n != 0) {
+        vsnprintf(t->data + t->len, n + 1, fmt, ap);
+        t->len += n;
+    }
+    return n == (size_t)need;
+}
+
+bool text_addf(struct text *t, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    bool ok = text_vaddf(t, fmt, ap);
+    va_end(ap);
+    return ok;
+}
+
+const char *text_cstr(const struct text *t)
+{
+    return t->data != NULL ? t->data : "";
+}
+
+struct str text_str(const struct text *t)
+{
+    return (struct str){text_cstr(t), t->len};
+}
+
+static bool in_range(unsigned char c, unsigned char low, unsigned char high)
+{
+    return c >= low && c <= high;
+}
+
+/* Bytes of the well-formed sequence at p (RFC 3629's table), 0 if it is none. */
+static size_t utf8_sequence(const unsigned char *p, size_t left)
+{
+    unsigned char low = 0x80, high = 0xBF;
+    size_t n;
+
+    if (p[0] < 0x80) {
+        return 1;
+    } else if (in_range(p[0], 0xC2, 0xDF)) {
+        n = 2;
+    } else if (in_range(p[0], 0xE0, 0xEF)) {
+        n = 3;
+        low = p[0] == 0xE0 ? 0xA0 : 0x80;  /* no overlong form */
+        high = p[0] == 0xED ? 0x9F : 0xBF; /* no surrogate */
+    } else if (in_range(p[0], 0xF0, 0xF4)) {
+        n = 4;
+        low = p[0] == 0xF0 ? 0x90 : 0x80;
+        high = p[0] == 0xF4 ? 0x8F : 0xBF; /* nothing past U+10FFFF */
+    } else {
+        return 0;
+    }
+
+    if (left < n || !in_range(p[1], low, high)) {
+        return 0;
+    }
+    for (size_t i = 2; i < n; i++) {
+        if (!in_range(p[i], 0x80, 0xBF)) {
+            return 0;
+        }
+    }
+    return n;
+}
+
+bool utf8_valid(struct str s)
+{
+    const unsigned char *p = (const unsigned char *)s.data;
+
+    for (size_t i = 0; i < s.len;) {
+        size_t n = utf8_sequence(p + i, s.len - i);
+        if (n == 0) {
+            return false;
+        }
+        i += n;
+    }
+    return true;
+}
+
+static bool continues(char c)
+{
+    return ((unsigned char)c & 0xC0) == 0x80;
+}
+
+size_t utf8_length(struct str s)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        count += !continues(s.data[i]);
+    }
+    return count;
+}
+
+struct str utf8_cut(struct str s, size_t code_points)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        if (!continues(s.data[i]) && count++ == code_points) {
+            return (struct str){s.data, i};
+        }
+    }
+    return s;
+}
+
+bool mrkdwn_escape(struct text *out, struct str s)
+{
+    size_t start = 0;
+    bool ok = true;
+
+    for (size_t i = 0; i < s.len; i++) {
+        const char *entity;
+
+        switch (s.data[i]) {
+        case '&':
+            entity = "&amp;";
+            break;
+        case '<':
+            entity = "&lt;";
+            break;
+        case '>':
+            entity = "&gt;";
+            break;
+        default:
+            continue;
+        }
+        ok = text_add(out, (struct str){s.data + start, i - start}) && ok;
+        ok = text_adds(out, entity) && ok;
+        start = i + 1;
+    }
+    if (start < s.len) {
+        ok = text_add(out, (struct str){s.data + start, s.len - start}) && ok;
+    }
+    return ok;
+}
