@@ -34,7 +34,7 @@ build | libmicrohttpd-dev                            | metrics and health of the
 build | libsystemd-dev                               | readiness notice to systemd
 demo  | nginx redis-server postgresql                | the real parts, started privately
 demo  | perl libdbi-perl libdbd-pg-perl libredis-perl | driver of the demo and of the tests
-demo  | libmojolicious-perl libev-perl               | stand-ins for Slack and OpenAI
+demo  | libmojolicious-perl libev-perl libhttp-parser-xs-perl libcpanel-json-xs-perl | stand-ins for Slack and OpenAI
 test  | libcmocka-dev                                | unit tests
 test  | libtest-base-perl libtext-diff-perl libtest-longstring-perl liblist-moreutils-perl libwww-perl libio-socket-ssl-perl | what Test::Nginx needs
 '

@@ -1,0 +1,122 @@
+#!/usr/bin/perl
+
+# conf/redis-study.conf: Redis starts with it, keeps what it must keep, and its two
+# users can do what nginx and the worker do, on our keys, and nothing else.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+
+use Redis ();
+use Test::More;
+
+use StudyTest::Proc qw(root_dir scratch_dir slurp spew socket_dir wait_for);
+use StudyTest::Redis;
+
+my $dir = scratch_dir('redis-conf');
+my $redis = StudyTest::Redis->start(dir => $dir);
+my $admin = $redis->client;
+
+my %want = (
+    'appendonly'       => 'yes',
+    'appendfsync'      => 'always',
+    'maxmemory'        => 1024 * 1024 * 1024,
+    'maxmemory-policy' => 'noeviction',
+    'port'             => 0,
+    'save'             => '',
+    'unixsocketperm'   => '770',
+);
+for my $key (sort keys %want) {
+    my %got = $admin->config_get($key);
+    is($got{$key}, $want{$key}, "$key is '$want{$key}'");
+}
+
+# Whether a command is refused by the ACL; its other errors do not matter here.
+sub refused {
+    my ($client, $command, @args) = @_;
+
+    my @words = split /\|/, $command;
+    my $name = lc shift @words;
+    eval { $client->__std_cmd($name, @words, @args); 1 } and return 0;
+    return $@ =~ /NOPERM|no permissions|can't run this command|can't access at least one/ ? 1 : 0;
+}
+
+my $pending = 'study:{ingest}:pending';
+
+{
+    my $nginx = $redis->client('study-nginx');
+    is($nginx->rpush($pending, 'a', 'b'), 2, 'nginx: RPUSH to pending');
+    is($nginx->rpush('study:{ingest}:control', 'c'), 1, '... and to control');
+    is($nginx->llen($pending), 2, '... LLEN');
+    is($nginx->ping, 'PONG', '... PING');
+    is($nginx->select(0), 'OK', '... SELECT');
+
+    my @no = (
+        [ 'RPUSH', 'other', 'x' ], [ 'RPUSH', 'study:{ingest}:leases', 'x' ], [ 'LLEN', 'study:{ingest}:suspect' ],
+        [ 'LPOP', $pending ], [ 'LRANGE', $pending, 0, -1 ], [ 'DEL', $pending ], [ 'FLUSHALL' ],
+        [ 'CONFIG|GET', 'dir' ], [ 'EVAL', 'return 1', 0 ], [ 'KEYS', '*' ], [ 'SHUTDOWN' ], [ 'INFO' ],
+        [ 'ACL|LIST' ], [ 'PUBLISH', 'c', 'm' ], [ 'MONITOR' ],
+    );
+    ok(refused($nginx, @$_), "nginx may not: @$_") for @no;
+}
+
+{
+    my $worker = $redis->client('study-worker');
+    my @yes = (
+        [ 'EVAL', 'return redis.call("LPOP", KEYS[1])', 1, $pending ],
+        [ 'EVAL', 'return redis.call("TIME")', 0 ],
+        [ 'SCRIPT|LOAD', 'return 1' ],
+        [ 'LMOVE', $pending, $pending, 'LEFT', 'LEFT' ],
+        [ 'BLMOVE', $pending, $pending, 'LEFT', 'LEFT', 1 ],
+        [ 'ZADD', 'study:{ingest}:leases', 1, 'study:{ingest}:batch:w:1' ],
+        [ 'HINCRBY', 'study:{ingest}:crashes', 'f', 1 ],
+        [ 'INCRBY', 'study:{ingest}:popped', 1 ],
+        [ 'UNLINK', 'study:{ingest}:batch:w:1' ],
+        [ 'INFO' ], [ 'CONFIG|GET', 'appendonly' ], [ 'TIME' ], [ 'PING' ],
+    );
+    ok(!refused($worker, @$_), "worker may: @$_") for @yes;
+
+    my @no = (
+        [ 'LPOP', 'other' ], [ 'SET', 'other', 1 ], [ 'FLUSHALL' ], [ 'FLUSHDB' ], [ 'KEYS', '*' ],
+        [ 'CONFIG|SET', 'appendonly', 'no' ], [ 'SHUTDOWN' ], [ 'ACL|LIST' ], [ 'SCRIPT|FLUSH' ],
+        [ 'REPLICAOF', 'NO', 'ONE' ], [ 'PUBLISH', 'c', 'm' ], [ 'MONITOR' ],
+        [ 'EVAL', 'return redis.call("GET", KEYS[1])', 1, 'other' ],
+        [ 'EVAL', 'return redis.call("FLUSHALL")', 0 ],
+    );
+    ok(refused($worker, @$_), "worker may not: @$_") for @no;
+}
+
+{
+    my $anon = eval { Redis->new(sock => $redis->socket, reconnect => 0, no_auto_connect_on_new => 0) };
+    ok(!eval { $anon->rpush($pending, 'x'); 1 }, 'nobody without a login');
+    like($@, qr/NOAUTH|authentication/i, '... and is told so');
+}
+
+# What was acknowledged is there after kill -9.
+my $before = $admin->llen($pending);
+$redis->client('study-nginx')->rpush($pending, "kept $_") for 1 .. 50;
+$redis->crash;
+$redis->restart;
+is($redis->client->llen($pending), $before + 50, 'kill -9 loses nothing that was acknowledged');
+$redis->stop;
+
+# As shipped, with only the paths moved: it starts, and nobody gets in.
+{
+    my $own = scratch_dir('redis-shipped');
+    my $sock = socket_dir($own) . '/redis.sock';
+    my $proc = StudyTest::Proc->start(
+        name => 'redis', log => "$own/log",
+        cmd  => [ 'redis-server', root_dir() . '/conf/redis-study.conf', '--unixsocket', $sock,
+            '--dir', $own, '--pidfile', "$own/pid", '--logfile', '' ],
+    );
+    $proc->ready(sub { -S $sock }, 20);
+    for my $user (qw(default study-nginx study-worker)) {
+        my $in = eval { Redis->new(sock => $sock, username => $user, password => 'x')->ping };
+        ok(!$in, "as shipped, $user cannot log in");
+    }
+    $proc->stop;
+}
+
+done_testing;
