@@ -11,7 +11,8 @@
 
 bool signals_install(struct error *err);
 
-/* Readable from the moment of TERM or INT on: hand it to pg_set_interrupt and redis_set_interrupt. */
+/* Readable from the moment of TERM or INT on: hand it to pg_set_interrupt and redis_set_interrupt.
+ */
 int signals_stop_fd(void);
 /* Readable after any signal until signals_check: add it to a role's own waits. */
 int signals_wake_fd(void);
