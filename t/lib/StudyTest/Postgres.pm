@@ -7,9 +7,12 @@ package StudyTest::Postgres;
 # the cluster then lies below /tmp if that user cannot enter the repository.
 #
 #   my $pg = StudyTest::Postgres->start(dir => $dir);
-#   $pg->dsn('study')      key=value words for libpq
+#   $pg->dsn($role)        key=value words for libpq
 #   $pg->dbh               DBI, as the superuser, to the database `study`
 #   $pg->psql($sql)        output of psql -At
+#
+# `study_owner` owns the database and may create roles, as conf/README.md has it, and no
+# more; who else logs in is made by StudyTest::Worker.
 #
 # Options: dir; durable => 1 (fsync as shipped; off otherwise, for speed);
 # config => { name => value }.
@@ -25,6 +28,7 @@ use File::Spec ();
 use StudyTest::Proc qw(root_dir run_limited socket_dir spew wait_for);
 
 my $SUPER = 'postgres';
+my $OWNER = 'study_owner';
 my $DB = 'study';
 
 # The newest server installed, 15 or later.
@@ -129,7 +133,8 @@ sub start {
 
     $self->restart;
     my $dbh = $self->dbh('postgres');
-    $dbh->do("CREATE DATABASE $DB");
+    $dbh->do("CREATE ROLE $OWNER LOGIN CREATEROLE");
+    $dbh->do("CREATE DATABASE $DB OWNER $OWNER");
     $dbh->disconnect;
     return $self;
 }
