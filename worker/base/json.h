@@ -29,8 +29,8 @@ void json_destroy(struct json_doc **doc);
 const struct json *json_root(const struct json_doc *doc);
 
 /* All readers accept NULL and nodes of another type, and then give NULL, STR_NULL, 0 or false. */
-enum json_type json_type(const struct json *node); /* NULL gives JSON_NULL */
-const struct json *json_get(const struct json *object, const char *key);
+enum json_type json_type(const struct json *node);                       /* NULL gives JSON_NULL */
+const struct json *json_get(const struct json *object, const char *key); /* the last of that name */
 const struct json *json_path(const struct json *node, const char *dotted); /* "event.message.ts" */
 size_t json_size(const struct json *array_or_object);
 const struct json *json_at(const struct json *array, size_t i);
@@ -39,9 +39,9 @@ const struct json *json_value(const struct json *object, size_t i);
 struct str json_string(const struct json *node);
 struct str json_get_string(const struct json *object, const char *key);
 bool json_bool(const struct json *node);
-bool json_int64(const struct json *node, int64_t *out);  /* integral numbers only */
+bool json_int64(const struct json *node, int64_t *out); /* integral numbers only */
 bool json_double(const struct json *node, double *out);
-struct str json_number_text(const struct json *node);     /* as it was written */
+struct str json_number_text(const struct json *node); /* as it was written */
 
 struct json_writer;
 struct json_writer *json_writer_create(size_t limit); /* bytes of output at most */

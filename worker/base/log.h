@@ -12,7 +12,7 @@
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
 bool log_open(const char *path, enum log_level level, struct error *err); /* NULL or "": stderr */
-bool log_reopen(struct error *err); /* after logrotate; keeps the old file when it fails */
+bool log_reopen(struct error *err);  /* after logrotate; keeps the old file when it fails */
 void log_set_role(const char *role); /* static string */
 
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -50,7 +50,8 @@ void metrics_set(enum metric m, const char *l1, const char *l2, double value);
 /* Forget every series of gauge m in this slot, before setting the current ones. */
 void metrics_clear(enum metric m);
 void metrics_observe(enum metric m, const char *l1, double value);
-double metrics_sum(enum metric m, const char *l1, const char *l2); /* over all slots */
+/* Over all slots: counters added up (of a histogram its sum), of a gauge the largest. */
+double metrics_sum(enum metric m, const char *l1, const char *l2);
 
 void metrics_write(struct text *out); /* Prometheus text format 0.0.4 */
 

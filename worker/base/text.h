@@ -17,7 +17,7 @@ struct str {
 };
 
 #define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
-#define STR_NULL ((struct str){NULL, 0})
+#define STR_NULL     ((struct str){NULL, 0})
 /* For printf's "%.*s". */
 #define STR_ARG(s) (int)(s).len, ((s).data != NULL ? (s).data : "")
 
@@ -53,8 +53,8 @@ bool text_vaddf(struct text *t, const char *fmt, va_list ap) __attribute__((form
 const char *text_cstr(const struct text *t);
 struct str text_str(const struct text *t);
 
-bool utf8_valid(struct str s);        /* RFC 3629; NUL is valid UTF-8 */
-size_t utf8_length(struct str s);     /* code points; s must be valid */
+bool utf8_valid(struct str s);                         /* RFC 3629; NUL is valid UTF-8 */
+size_t utf8_length(struct str s);                      /* code points; s must be valid */
 struct str utf8_cut(struct str s, size_t code_points); /* the longest prefix of at most so many */
 
 /*

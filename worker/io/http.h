@@ -15,22 +15,22 @@
 struct http;
 
 struct http_limits {
-    const char *service;       /* metrics label: "slack", "openai" */
+    const char *service; /* metrics label: "slack", "openai" */
     const char *user_agent;
-    const char *ca_file;       /* NULL: the system's */
-    int max_connections;       /* open at once, in all */
-    size_t max_response;       /* bytes of a body */
+    const char *ca_file; /* NULL: the system's */
+    int max_connections; /* open at once, in all */
+    size_t max_response; /* bytes of a body */
     int64_t connect_timeout_ms;
-    int64_t timeout_ms;        /* whole request */
+    int64_t timeout_ms; /* whole request */
 };
 
 struct http *http_create(const struct http_limits *limits, struct error *err);
 void http_destroy(struct http **http); /* aborts what is under way */
 
 enum http_fate {
-    HTTP_ANSWERED,  /* a complete response: status, headers, body */
-    HTTP_NOT_SENT,  /* certainly never reached the server: DNS, connect, TLS */
-    HTTP_DOUBTFUL,  /* may have been acted upon: cut or timed out after the request left */
+    HTTP_ANSWERED, /* a complete response: status, headers, body */
+    HTTP_NOT_SENT, /* certainly never reached the server: DNS, connect, TLS */
+    HTTP_DOUBTFUL, /* may have been acted upon: cut or timed out after the request left */
 };
 
 struct http_header { /* names compare without case */
@@ -43,18 +43,18 @@ struct http_request {
     const char *url;
     const struct http_header *headers;
     size_t headers_count;
-    struct str body;   /* copied */
+    struct str body; /* copied */
     /* libcurl must not repeat the body by itself when a reused connection dies: the body goes
      * through a read callback whose seek refuses; CURLE_SEND_FAIL_REWIND is HTTP_DOUBTFUL. */
     bool once;
-    void *owner;       /* given back in the response */
+    void *owner; /* given back in the response */
 };
 
 struct http_response {
     void *owner;
     enum http_fate fate;
-    long status;       /* when answered */
-    struct str body;   /* valid until the next http_next or http_destroy */
+    long status;        /* when answered */
+    struct str body;    /* valid until the next http_next or http_destroy */
     struct error error; /* when not answered */
     double seconds;
 };

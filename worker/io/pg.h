@@ -18,7 +18,8 @@
 struct pg;
 struct pg_result;
 
-/* Settings: config's [postgres]. application_name is shown in pg_stat_activity. No connection yet. */
+/* Settings: config's [postgres]. application_name is shown in pg_stat_activity. No connection yet.
+ */
 struct pg *pg_create(const struct config *config, const char *application_name);
 void pg_destroy(struct pg **pg);
 
@@ -31,7 +32,7 @@ void pg_set_deadline(struct pg *pg, int64_t ms); /* per statement; default [post
 bool pg_connect(struct pg *pg, struct error *err);
 void pg_disconnect(struct pg *pg);
 bool pg_is_connected(const struct pg *pg);
-int pg_fd(const struct pg *pg); /* -1 when not connected */
+int pg_fd(const struct pg *pg);              /* -1 when not connected */
 int64_t pg_retry_in_ms(const struct pg *pg); /* 0: connect may be tried now */
 
 /* Parameters. Strings are borrowed until the call returns; NUL inside text is ERROR_INPUT. */
@@ -42,14 +43,20 @@ void pg_args_destroy(struct pg_args **args);
 void pg_args_reset(struct pg_args *args);
 void pg_arg_str(struct pg_args *args, struct str s); /* text; absent is NULL */
 void pg_arg_cstr(struct pg_args *args, const char *s);
-void pg_arg_int(struct pg_args *args, int64_t v);   /* bigint */
+void pg_arg_int(struct pg_args *args, int64_t v); /* bigint */
 void pg_arg_bool(struct pg_args *args, bool v);
 void pg_arg_double(struct pg_args *args, double v);
 void pg_arg_time(struct pg_args *args, int64_t unix_us); /* timestamptz; INT64_MIN is NULL */
 void pg_arg_bytes(struct pg_args *args, struct str s);   /* bytea */
 
 /* Array parameters for unnest($1::text[], ...), sent in binary; copied as they are added. */
-enum pg_array_type { PG_TEXT_ARRAY, PG_INT8_ARRAY, PG_BOOL_ARRAY, PG_TIMESTAMPTZ_ARRAY, PG_BYTEA_ARRAY };
+enum pg_array_type {
+    PG_TEXT_ARRAY,
+    PG_INT8_ARRAY,
+    PG_BOOL_ARRAY,
+    PG_TIMESTAMPTZ_ARRAY,
+    PG_BYTEA_ARRAY
+};
 struct pg_array;
 struct pg_array *pg_array_create(enum pg_array_type type);
 void pg_array_destroy(struct pg_array **array);
@@ -91,7 +98,8 @@ bool pg_notified(struct pg *pg, struct error *err);
 
 /* What a failed statement means for the work in hand, from the SQLSTATE's class. */
 enum pg_verdict {
-    PG_RETRY,     /* serialisation, deadlock, lost connection, time-out, standby, resources: again later */
+    PG_RETRY, /* serialisation, deadlock, lost connection, time-out, standby, resources: again later
+               */
     PG_BAD_INPUT, /* data exceptions, constraint violations: this row will never go in */
     PG_BROKEN     /* syntax, missing table or right: an operator must act; retry slowly */
 };

@@ -24,7 +24,8 @@ void redis_destroy(struct redis **redis);
 
 const char *redis_name(const struct redis *redis); /* the address, for labels and logs */
 int redis_fd(const struct redis *redis);           /* -1 when not connected */
-/* Readable while the process is told to stop at once: waits end with ERROR_INTERRUPTED. -1: none. */
+/* Readable while the process is told to stop at once: waits end with ERROR_INTERRUPTED. -1: none.
+ */
 void redis_set_interrupt(struct redis *redis, int fd);
 
 /*
