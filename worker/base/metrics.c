@@ -39,7 +39,7 @@ static const double size_buckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, BUC
 
 /* clang-format off */
 static const struct description descriptions[METRIC_COUNT] = {
-    [METRIC_COUNT] = { [METRIC_QUEUE_LENGTH] = {"study_worker_queue_length", GAUGE, {"server", "list"}, NULL, "Elements in a list of the queue."},
+    [METRIC_QUEUE_LENGTH] = {"study_worker_queue_length", GAUGE, {"server", "list"}, NULL, "Elements in a list of the queue."},
     [METRIC_QUEUE_OLDEST_SECONDS] = {"study_worker_queue_oldest_seconds", GAUGE, {"server"}, NULL, "Age of the element at the head of the pending list."},
     [METRIC_EVENT_STORE_SECONDS] = {"study_worker_event_store_seconds", HISTOGRAM, {NULL}, seconds_buckets, "From acceptance by nginx to the commit."},
     [METRIC_BATCH_SIZE] = {"study_worker_batch_size", HISTOGRAM, {NULL}, size_buckets, "Elements of a leased batch."},
