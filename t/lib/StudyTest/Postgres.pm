@@ -44,9 +44,9 @@ sub bin_dir {
 
 sub _user { return $> == 0 ? 'postgres' : undef }
 
-# A directory that the server's user owns and can reach.
+# A directory that the server's user owns and can reach: DIR itself, if it can be.
 sub _home {
-    my ($dir) = @_;
+    my ($dir, $keep) = @_;
 
     my $user = _user();
     make_path($dir);
@@ -59,6 +59,7 @@ sub _home {
         if (!mkdir($dir, 0700) && (lstat $dir)[4] != $uid) {
             croak "$dir is in the way";
         }
+        StudyTest::Proc::remember($dir) if !$keep;
     }
     chown $uid, $gid, $dir or croak "chown $dir: $!";
     return $dir;
@@ -67,7 +68,7 @@ sub _home {
 sub _template {
     my $bin = bin_dir();
     my ($version) = $bin =~ m{/(\d+)/};
-    my $home = _home(root_dir() . '/build/pg-template');
+    my $home = _home(root_dir() . '/build/pg-template', 1);
     my $data = "$home/" . ($version // 'x');
 
     open my $lock, '>', root_dir() . '/build/pg-template.lock' or croak "lock: $!";
@@ -207,8 +208,6 @@ sub DESTROY {
     my ($self) = @_;
     return if !$self->{proc} || $self->{proc}{owner} != $$;
     $self->stop;
-    my $below = root_dir();
-    remove_tree($self->{dir}) if $self->{dir} !~ m{^\Q$below\E/};
     return;
 }
 

@@ -19,13 +19,15 @@ use File::Basename qw(basename dirname);
 use File::Path qw(make_path remove_tree);
 use IO::Socket::INET ();
 use POSIX qw(WNOHANG setpgid _exit);
+use Scalar::Util qw(weaken);
 use Time::HiRes qw(sleep time);
 
 our @EXPORT_OK = qw(free_port run_limited root_dir scratch_dir socket_dir slurp spew tail_of wait_for);
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 my @scratch;
-my $owner = $$;
+my %live;               # what was started here and not yet stopped, weakly
+my $serial = 0;
 
 # The repository's top directory.
 sub root_dir { return $ROOT }
@@ -40,7 +42,7 @@ sub scratch_dir {
     for my $try (1 .. 1000) {
         my $dir = sprintf '%s/%s-%d-%d', $parent, $name, $$, $try;
         next if !mkdir $dir, 0755;
-        push @scratch, $dir;
+        remember($dir);
         return $dir;
     }
     croak "no scratch directory under $parent: $!";
@@ -56,19 +58,28 @@ sub socket_dir {
     for my $try (1 .. 1000) {
         my $short = "/tmp/study-$$-$try";
         next if !mkdir $short, 0755;
-        push @scratch, $short;
+        remember($short);
         return $short;
     }
     croak "no directory for sockets under /tmp: $!";
 }
 
+# A directory that goes when this process ends.
+sub remember { push @scratch, [ $$, $_[0] ]; return }
+
+sub _forget {
+    my ($keep) = @_;
+    my @mine = map { $_->[1] } grep { $_->[0] == $$ } @scratch;
+    remove_tree(grep { !$keep || m{^/tmp/} } @mine);
+    return;
+}
+
 END {
-    if ($$ == $owner && @scratch) {
-        my $status = $?;
-        my $bad = $status || (Test::Builder->can('new') && !Test::Builder->new->is_passing);
-        remove_tree(grep { !$bad || m{^/tmp/} } @scratch) if !$ENV{STUDY_KEEP};
-        $? = $status;
-    }
+    my $status = $?;
+    local $@;
+    my $bad = $status || (Test::Builder->can('new') && !Test::Builder->new->is_passing);
+    _forget($bad || $ENV{STUDY_KEEP});
+    $? = $status;
 }
 
 # A TCP port of the loopback on which nobody listens. The kernel gave it a moment
@@ -228,8 +239,19 @@ sub start {
         deathsig => $opt{deathsig} // 'KILL',
     );
     close $out;
+    weaken($live{ ++$serial } = $self);
 
     return $self;
+}
+
+# Stops everything that was started here, the newest first: for a signal handler.
+sub stop_all {
+    for my $n (sort { $b <=> $a } keys %live) {
+        my $proc = delete $live{$n} or next;
+        $proc->stop if $proc->{owner} == $$;
+    }
+    _forget(1);
+    return;
 }
 
 sub pid  { return $_[0]{pid} }
