@@ -38,13 +38,13 @@ sub list ($self, $query, $api) {
     for my $req (@{$self->{list} // []}) {
         next if $req->{id} <= $since;
         next if defined $query->{method} && $req->{method} ne $query->{method};
-        push @out, _view($req, $query);
+        push @out, _view($req, $query, $api);
         last if @out >= $limit;
     }
     return {requests => \@out, dropped => $self->{dropped} // 0};
 }
 
-sub _view ($req, $query) {
+sub _view ($req, $query, $api) {
     my %view = map { $_ => $req->{$_} }
         qw(id time took method http_method path query team connection nth concurrency fault outcome);
     $view{accepted} = $req->{accepted} ? true : false;
@@ -53,7 +53,8 @@ sub _view ($req, $query) {
         my $text = decode 'UTF-8', $req->{body};
         if   (defined $text) { $view{body}        = $text }
         else                 { $view{body_base64} = b64_encode $req->{body}, '' }
-        $view{args} = $req->{args};
+        $api->prepare(my $again = {%$req});
+        $view{args} = $again->{args};
     }
     return \%view;
 }

@@ -63,6 +63,7 @@ sub run ($self, $listen, $port_file) {
 
     local $SIG{TERM} = local $SIG{INT} = sub { $loop->stop };
     local $SIG{PIPE} = 'IGNORE';
+    $loop->recurring(0.1 => sub { });    # Perl sees a signal when Perl next runs
     _announce($port_file, $where{path} // $loop->acceptor($id)->port) if defined $port_file;
     $loop->start;
     unlink $listen if $where{path};
@@ -337,6 +338,7 @@ sub _finish ($self, $req, $outcome) {
     $c->{by_status}{$outcome}++;
     $req->{outcome} = $outcome;
     $req->{took}    = Time::HiRes::time() - $req->{time};
+    delete $req->{args};    # made again when asked for: it is most of the memory
     if (my $log = $self->{log}) {
         printf $log "%.6f %s %s %s %.6f conn=%s fault=%s\n", $req->{time}, $req->{method}, length $req->{body}, $outcome,
             $req->{took}, $req->{connection}, $req->{fault} // '-';

@@ -1,0 +1,246 @@
+#!/usr/bin/env perl
+
+# bench accept: what it costs to take a signed event and have Redis acknowledge it.
+#
+#   echo    the limit: nginx that reads the same body and answers "ok" (no signature, no Redis)
+#   module  ngx_study_module
+#   lua     the same job in Lua inside nginx (accept/study_accept.lua)
+#   bolt    Slack's own SDK with BullMQ, in Node (accept/bolt/)
+#
+# The candidates run in turn, several rounds, each in front of one redis-server with the
+# given appendfsync; every event has its own event_id and a signature made while the load
+# runs. nginx has one worker process. CPU is what the kernel accounted to that process and
+# to redis-server between the first and the last event.
+#
+# Options: --rounds 5 --requests 40000 --bolt-requests 4000 --connections 64,1000
+#          --fsync everysec,always --candidates echo,module,lua,bolt --body-bytes 800
+
+use strict;
+use warnings;
+
+use Carp qw(croak);
+use File::Copy qw(copy);
+use File::Path qw(make_path);
+use List::Util qw(first);
+
+use StudyTest::Bench qw(cpu_seconds machine median options save send_events spread table);
+use StudyTest::Proc qw(free_port root_dir run_limited scratch_dir spew wait_for);
+use StudyTest::Redis ();
+
+my $SECRET = 'bench-signing-secret';
+my $KEY = 'study:{ingest}:pending';
+my $HERE = root_dir() . '/t/bench/accept';
+my $MODULES = '/usr/lib/nginx/modules';
+
+my %option = options({
+    rounds => 5, requests => 40_000, 'bolt-requests' => 4_000, connections => '64,1000',
+    fsync => 'everysec,always', candidates => 'echo,module,lua,bolt', 'body-bytes' => 800,
+}, @ARGV);
+
+$| = 1;
+
+my $dir = scratch_dir('bench-accept');
+my $secret_file = spew("$dir/secret", $SECRET, 0600);
+
+# --- the candidates ---
+
+my %LOCATION = (
+    echo   => sub { 'echo_read_request_body; echo ok;' },
+    module => sub { "study_redis unix:$_[0]; study_signing_secret_file $secret_file;"
+                    . ' study_queue_limit 0; study_events;' },
+    lua    => sub { "content_by_lua_block { require('study_accept').event() }" },
+);
+
+my %MODULES = (
+    echo   => [ "$MODULES/ngx_http_echo_module.so" ],
+    module => [ root_dir() . '/build/ngx_http_study_module.so' ],
+    lua    => [ "$MODULES/ndk_http_module.so", "$MODULES/ngx_http_lua_module.so" ],
+);
+
+my %HTTP = (
+    lua => sub { qq(lua_package_path "$HERE/?.lua;;";
+    init_worker_by_lua_block {
+        require("study_accept").configure {
+            secret_file = "$secret_file", socket = "unix:$_[0]",
+            key = "$KEY", tolerance = 300,
+        }
+    }) },
+);
+
+sub nginx_config {
+    my ($name, $port, $socket) = @_;
+
+    my $load = join "\n", map { "load_module $_;" } @{ $MODULES{$name} };
+    my $http = $HTTP{$name} ? $HTTP{$name}->($socket) : '';
+    my $location = $LOCATION{$name}->($socket);
+    my $user = $> == 0 ? 'user root;' : '';
+    my $temp = join "\n    ", map { "${_}_temp_path $dir/$name/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
+    return <<"END";
+$load
+$user
+daemon off;
+worker_processes 1;
+pid $dir/$name/nginx.pid;
+error_log $dir/$name/error.log warn;
+events { worker_connections 8192; }
+http {
+    access_log off;
+    keepalive_requests 1000000000;
+    $temp
+    $http
+    server {
+        listen 127.0.0.1:$port backlog=4096;
+        location = /slack/events { $location }
+    }
+}
+END
+}
+
+# A running candidate: { url, pids => [ what accepts ], proc }.
+sub start_nginx {
+    my ($name, $redis) = @_;
+
+    my $port = free_port();
+    make_path("$dir/$name");
+    spew("$dir/$name/nginx.conf", nginx_config($name, $port, $redis->socket));
+    my $proc = StudyTest::Proc->start(
+        name => "nginx-$name",
+        cmd  => [ '/usr/sbin/nginx', '-p', "$dir/$name", '-c', "$dir/$name/nginx.conf", '-e', "$dir/$name/error.log" ],
+        log  => "$dir/$name/nginx.log",
+        deathsig => 'TERM',
+    );
+    $proc->ready(sub { answers($port) }, 20);
+    my $pid = $proc->pid;
+    my $children = wait_for { StudyTest::Proc::slurp("/proc/$pid/task/$pid/children") } 10, 'an nginx worker';
+    return { url => "http://127.0.0.1:$port/slack/events", pids => [ split ' ', $children ], proc => $proc };
+}
+
+sub start_bolt {
+    my ($redis) = @_;
+
+    my $home = root_dir() . '/build/bench/bolt';
+    make_path($home);
+    copy("$HERE/bolt/$_", "$home/$_") or croak "$_: $!" for qw(package.json package-lock.json server.mjs);
+    if (!-d "$home/node_modules/bullmq") {
+        my ($status, $out) = run_limited([ qw(npm ci --omit=dev --ignore-scripts --no-audit --no-fund) ],
+            dir => $home, limit => 300);
+        croak "npm ci: $out" if $status;
+    }
+    my $port = free_port();
+    my $proc = StudyTest::Proc->start(
+        name => 'bolt', cmd => [ 'node', 'server.mjs', $port, $redis->socket, $secret_file ],
+        dir => $home, log => "$dir/bolt.log",
+    );
+    $proc->ready(sub { answers($port) }, 60);
+    return { url => "http://127.0.0.1:$port/slack/events", pids => [ $proc->pid ], proc => $proc };
+}
+
+sub answers {
+    my ($port) = @_;
+    return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 1);
+}
+
+# --- one measurement ---
+
+sub measure {
+    my ($name, $candidate, $redis, $connections, $requests) = @_;
+
+    $redis->client->flushall;
+    my @before = (cpu_seconds(@{ $candidate->{pids} }), cpu_seconds($redis->pid));
+    my $report = send_events(600,
+        '--url', $candidate->{url}, '--secret-file', $secret_file, '--requests', $requests,
+        '--connections', $connections, '--keepalive', 'on', '--body-bytes', $option{'body-bytes'});
+    my @after = (cpu_seconds(@{ $candidate->{pids} }), cpu_seconds($redis->pid));
+
+    my $good = $report->{status}{200} // 0;
+    croak "$name: $good of $requests answered 200" if $good != $requests;
+    if ($name eq 'module' || $name eq 'lua') {
+        my $stored = $redis->client->llen($KEY);
+        croak "$name: $stored elements of $requests" if $stored != $requests;
+    }
+    return {
+        front => 1e6 * ($after[0] - $before[0]) / $requests,
+        redis => 1e6 * ($after[1] - $before[1]) / $requests,
+        rate  => $report->{per_second},
+        p99   => $report->{latency_ms}{p99},
+    };
+}
+
+sub run_case {
+    my ($fsync, $connections, @names) = @_;
+
+    my $redis = StudyTest::Redis->start(
+        dir => "$dir/redis-$fsync-$connections",
+        config => [ "appendfsync $fsync", 'maxmemory 0' ],
+    );
+    # Nobody logs in, so that no candidate has less to do than another.
+    $redis->client->acl(qw(setuser default on nopass ~* &* +@all));
+    my %candidate = map { $_ => $_ eq 'bolt' ? start_bolt($redis) : start_nginx($_, $redis) } @names;
+    my %result;
+
+    for my $round (0 .. $option{rounds}) {
+        for my $name (@names) {
+            my $requests = $name eq 'bolt' ? $option{'bolt-requests'} : $option{requests};
+            # The first round warms up and is not counted.
+            my $got = measure($name, $candidate{$name}, $redis, $connections,
+                $round ? $requests : int($requests / 10) || 1);
+            push @{ $result{$name} }, $got if $round;
+        }
+        print STDERR '.';
+    }
+    print STDERR "\n";
+    $_->{proc}->stop for values %candidate;
+    $redis->stop;
+    return \%result;
+}
+
+# --- the table ---
+
+sub both { return map { $_->{front} + $_->{redis} } @_ }
+
+sub rows {
+    my ($fsync, $connections, $result, @names) = @_;
+
+    my $limit = $result->{echo} ? median(both(@{ $result->{echo} })) : undef;
+    my $lua = $result->{lua} ? median(both(@{ $result->{lua} })) : undef;
+    my $per = sub { my ($mine, $other) = @_; return defined $other ? sprintf '%.2f', $mine / $other : '' };
+
+    return map {
+        my @round = @{ $result->{$_} };
+        my $mine = median(both(@round));
+        [ $fsync, $connections, $_,
+          spread('%.1f', map { $_->{front} } @round), spread('%.1f', map { $_->{redis} } @round),
+          spread('%.1f', both(@round)), $per->($mine, $limit), $per->($mine, $lua),
+          spread('%.0f', map { $_->{rate} } @round), sprintf('%.1f', median(map { $_->{p99} } @round)) ];
+    } @names;
+}
+
+my @names = split /,/, $option{candidates};
+if ((my $bolt = first { $names[$_] eq 'bolt' } 0 .. $#names) && system('node --version >/dev/null 2>&1') != 0) {
+    print "No node here: the bolt candidate is left out.\n";
+    splice @names, $bolt, 1;
+}
+
+print machine(), "\n",
+    "rounds $option{rounds}, $option{requests} events a round (bolt: $option{'bolt-requests'}),",
+    " body $option{'body-bytes'} bytes; CPU in microseconds an event, median (least-most)\n\n";
+
+my @table = ([ 'appendfsync', 'connections', 'candidate', 'nginx or node', 'redis', 'both', '/ echo', '/ lua',
+    'events/s', 'p99 ms' ]);
+my %all;
+for my $fsync (split /,/, $option{fsync}) {
+    for my $connections (split /,/, $option{connections}) {
+        my $result = run_case($fsync, $connections, @names);
+        $all{"$fsync/$connections"} = $result;
+        push @table, rows($fsync, $connections, $result, @names);
+    }
+}
+print "\n", table(@table);
+
+if ($all{'everysec/64'} && $all{'always/64'} && $all{'always/64'}{module}) {
+    my @rate = map { my $case = $_; median(map { $_->{rate} } @{ $all{$case}{module} }) } 'always/64', 'everysec/64';
+    printf "\nmodule at 64 connections: appendfsync always reaches %.0f %% of everysec's rate\n",
+        100 * $rate[0] / $rate[1];
+}
+
+save('accept', { settings => \%option, machine => machine(), cases => \%all });
