@@ -1,7 +1,8 @@
 package StudyTest::Nginx;
 
 # A private nginx with the module and the shipped snippet conf/nginx/study.conf, as an
-# operator would include it: the harness writes only what stands around it.
+# operator would include it, but for the addresses and files that it names: those are
+# taken out of a copy, and the harness gives its own around it.
 #
 #   my $nginx = StudyTest::Nginx->start(dir => $dir, redis => [ $redis->address ],
 #       user => 'study-nginx', password_file => $file, secret => $secret, token => $token);
@@ -44,6 +45,9 @@ sub new {
     $self->{secret_files} = [ map { _secret("$dir/signing-secret-" . ++$n, $_) } @secrets ];
     $self->{token_file} = _secret("$dir/trigger-token", $self->{token}) if defined $self->{token};
 
+    my $snippet = slurp($SNIPPET);
+    $snippet =~ s/^\s*study_(?:redis|redis_user|redis_password_file|signing_secret_file|trigger_token_file)\s[^;]*;\n//mg;
+    spew("$dir/study.conf", $snippet);
     spew("$dir/nginx.conf", $self->_config);
     return $self;
 }
@@ -96,7 +100,7 @@ http {
     server {
         $listen
         $server
-        include $SNIPPET;
+        include $dir/study.conf;
     }
 }
 END

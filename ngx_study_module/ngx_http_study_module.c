@@ -1,0 +1,649 @@
+
+/*
+ * Copyright (C) Study Tracker contributors
+ */
+
+
+/*
+ * Directives, their inheritance, and the module's life in a worker.
+ *
+ * A location with one of the handlers gets its Redis connections when its
+ * configuration is merged; connections with the same settings are one, so
+ * that the workers hold as few as there are different ones.
+ */
+
+
+#include "ngx_http_study_module.h"
+
+
+static void *ngx_http_study_create_main_conf(ngx_conf_t *cf);
+static char *ngx_http_study_init_main_conf(ngx_conf_t *cf, void *conf);
+static void *ngx_http_study_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_study_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static char *ngx_http_study_handler(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_http_study_complete(ngx_conf_t *cf,
+    ngx_http_study_loc_conf_t *conf);
+static ngx_int_t ngx_http_study_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_study_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_study_init_process(ngx_cycle_t *cycle);
+static void ngx_http_study_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_conf_num_bounds_t  ngx_http_study_db_bounds = {
+    ngx_conf_check_num_bounds, 0, 65535
+};
+
+
+static ngx_uint_t  ngx_http_study_kind_event = NGX_HTTP_STUDY_EVENT;
+static ngx_uint_t  ngx_http_study_kind_command = NGX_HTTP_STUDY_COMMAND;
+static ngx_uint_t  ngx_http_study_kind_interaction =
+                                                   NGX_HTTP_STUDY_INTERACTION;
+static ngx_uint_t  ngx_http_study_kind_trigger = NGX_HTTP_STUDY_TRIGGER;
+static ngx_uint_t  ngx_http_study_kind_metrics = NGX_HTTP_STUDY_METRICS;
+
+
+#define NGX_HTTP_STUDY_ANY                                                    \
+    NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF
+
+
+static ngx_command_t  ngx_http_study_commands[] = {
+
+    { ngx_string("study_events"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_study_handler,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      &ngx_http_study_kind_event },
+
+    { ngx_string("study_commands"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_study_handler,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      &ngx_http_study_kind_command },
+
+    { ngx_string("study_interactions"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_study_handler,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      &ngx_http_study_kind_interaction },
+
+    { ngx_string("study_trigger"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_study_handler,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      &ngx_http_study_kind_trigger },
+
+    { ngx_string("study_metrics"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_study_handler,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      &ngx_http_study_kind_metrics },
+
+    { ngx_string("study_redis"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_1MORE,
+      ngx_http_study_redis,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("study_redis_user"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, user),
+      NULL },
+
+    { ngx_string("study_redis_password_file"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_http_study_password_file,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("study_redis_db"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, db),
+      &ngx_http_study_db_bounds },
+
+    { ngx_string("study_redis_connect_timeout"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, connect_timeout),
+      NULL },
+
+    { ngx_string("study_redis_timeout"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, timeout),
+      NULL },
+
+    { ngx_string("study_redis_max_pending"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, max_pending),
+      NULL },
+
+    { ngx_string("study_redis_tls"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, tls),
+      NULL },
+
+    { ngx_string("study_redis_tls_verify"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, tls_verify),
+      NULL },
+
+    { ngx_string("study_redis_tls_trusted_certificate"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, tls_trusted_certificate),
+      NULL },
+
+    { ngx_string("study_redis_tls_name"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, tls_name),
+      NULL },
+
+    { ngx_string("study_redis_tls_certificate"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, tls_certificate),
+      NULL },
+
+    { ngx_string("study_redis_tls_certificate_key"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, tls_certificate_key),
+      NULL },
+
+    { ngx_string("study_key_prefix"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, key_prefix),
+      NULL },
+
+    { ngx_string("study_queue_limit"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, queue_limit),
+      NULL },
+
+    { ngx_string("study_signing_secret_file"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_1MORE,
+      ngx_http_study_signing_secret_file,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("study_timestamp_tolerance"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_study_loc_conf_t, tolerance),
+      NULL },
+
+    { ngx_string("study_trigger_token_file"),
+      NGX_HTTP_STUDY_ANY|NGX_CONF_TAKE1,
+      ngx_http_study_trigger_token_file,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("study_metrics_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_study_main_conf_t, zone_size),
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_study_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_study_init,                   /* postconfiguration */
+
+    ngx_http_study_create_main_conf,       /* create main configuration */
+    ngx_http_study_init_main_conf,         /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_study_create_loc_conf,        /* create location configuration */
+    ngx_http_study_merge_loc_conf          /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_study_module = {
+    NGX_MODULE_V1,
+    &ngx_http_study_module_ctx,            /* module context */
+    ngx_http_study_commands,               /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_http_study_init_process,           /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_study_exit_process,           /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+static void *
+ngx_http_study_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_study_main_conf_t  *smcf;
+
+    smcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_study_main_conf_t));
+    if (smcf == NULL) {
+        return NULL;
+    }
+
+    smcf->zone_size = NGX_CONF_UNSET_SIZE;
+
+    if (ngx_array_init(&smcf->peers, cf->pool, 2,
+                       sizeof(ngx_http_study_peer_t *))
+        != NGX_OK
+        || ngx_array_init(&smcf->lists, cf->pool, 4,
+                          sizeof(ngx_http_study_list_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return smcf;
+}
+
+
+static char *
+ngx_http_study_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_study_main_conf_t *smcf = conf;
+
+    size_t     min;
+    ngx_str_t  name = ngx_string("request_id");
+
+    ngx_conf_init_size_value(smcf->zone_size, 1024 * 1024);
+
+    min = sizeof(ngx_http_study_metrics_t) + 16 * ngx_pagesize;
+
+    if (smcf->zone_size < min) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"study_metrics_zone\" must be at least %uzk",
+                      (min + 1023) / 1024);
+        return NGX_CONF_ERROR;
+    }
+
+    smcf->request_id = ngx_http_get_variable_index(cf, &name);
+    if (smcf->request_id == NGX_ERROR) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_study_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_study_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_study_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->user = { 0, NULL };
+     *     conf->tls_* = { 0, NULL };
+     *     conf->key_prefix = { 0, NULL };
+     *     conf->servers = NULL;
+     *     conf->nservers = 0;
+     *     conf->next = 0;
+     */
+
+    conf->kind = NGX_CONF_UNSET_UINT;
+    conf->redis = NGX_CONF_UNSET_PTR;
+    conf->password = NGX_CONF_UNSET_PTR;
+    conf->db = NGX_CONF_UNSET;
+    conf->connect_timeout = NGX_CONF_UNSET_MSEC;
+    conf->timeout = NGX_CONF_UNSET_MSEC;
+    conf->max_pending = NGX_CONF_UNSET_SIZE;
+    conf->tls = NGX_CONF_UNSET;
+    conf->tls_verify = NGX_CONF_UNSET;
+    conf->queue_limit = NGX_CONF_UNSET;
+    conf->keys = NGX_CONF_UNSET_PTR;
+    conf->tolerance = NGX_CONF_UNSET;
+    conf->token = NGX_CONF_UNSET_PTR;
+
+    return conf;
+}
+
+
+static char *
+ngx_http_study_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_study_loc_conf_t *prev = parent;
+    ngx_http_study_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    ngx_conf_merge_ptr_value(conf->redis, prev->redis, NULL);
+    ngx_conf_merge_str_value(conf->user, prev->user, "");
+    ngx_conf_merge_ptr_value(conf->password, prev->password, NULL);
+    ngx_conf_merge_value(conf->db, prev->db, 0);
+    ngx_conf_merge_msec_value(conf->connect_timeout, prev->connect_timeout,
+                              500);
+    ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 1500);
+    ngx_conf_merge_size_value(conf->max_pending, prev->max_pending,
+                              8 * 1024 * 1024);
+
+    ngx_conf_merge_value(conf->tls, prev->tls, 0);
+    ngx_conf_merge_value(conf->tls_verify, prev->tls_verify, 1);
+    ngx_conf_merge_str_value(conf->tls_trusted_certificate,
+                             prev->tls_trusted_certificate, "");
+    ngx_conf_merge_str_value(conf->tls_name, prev->tls_name, "");
+    ngx_conf_merge_str_value(conf->tls_certificate, prev->tls_certificate, "");
+    ngx_conf_merge_str_value(conf->tls_certificate_key,
+                             prev->tls_certificate_key, "");
+
+    ngx_conf_merge_str_value(conf->key_prefix, prev->key_prefix, "study");
+    ngx_conf_merge_value(conf->queue_limit, prev->queue_limit, 1000000);
+
+    ngx_conf_merge_ptr_value(conf->keys, prev->keys, NULL);
+    ngx_conf_merge_sec_value(conf->tolerance, prev->tolerance, 300);
+    ngx_conf_merge_ptr_value(conf->token, prev->token, NULL);
+
+    /* "if" and "limit_except" blocks do what the location around them does */
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->noname && clcf->handler == NULL
+        && prev->kind != NGX_CONF_UNSET_UINT)
+    {
+        conf->kind = prev->kind;
+
+        clcf->handler = (conf->kind == NGX_HTTP_STUDY_METRICS)
+                        ? ngx_http_study_metrics_handler
+                        : (conf->kind == NGX_HTTP_STUDY_TRIGGER)
+                        ? ngx_http_study_trigger_handler
+                        : ngx_http_study_slack_handler;
+    }
+
+    if (conf->kind == NGX_CONF_UNSET_UINT
+        || conf->kind == NGX_HTTP_STUDY_METRICS)
+    {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_http_study_complete(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* a location has all that its handler needs */
+
+static ngx_int_t
+ngx_http_study_complete(ngx_conf_t *cf, ngx_http_study_loc_conf_t *conf)
+{
+    ngx_uint_t                 i;
+    const char                *missing;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->redis == NULL) {
+        missing = "study_redis";
+
+    } else if (conf->kind != NGX_HTTP_STUDY_TRIGGER && conf->keys == NULL) {
+        missing = "study_signing_secret_file";
+
+    } else if (conf->kind == NGX_HTTP_STUDY_TRIGGER && conf->token == NULL) {
+        missing = "study_trigger_token_file";
+
+    } else if (conf->user.len && conf->password == NULL) {
+        missing = "study_redis_password_file";
+
+    } else if (conf->tls && conf->tls_verify
+               && conf->tls_trusted_certificate.len == 0)
+    {
+        missing = "study_redis_tls_trusted_certificate";
+
+    } else if (conf->tls && conf->tls_certificate.len
+               && conf->tls_certificate_key.len == 0)
+    {
+        missing = "study_redis_tls_certificate_key";
+
+    } else {
+        missing = NULL;
+    }
+
+    if (missing) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "no \"%s\" is defined for location \"%V\" in %s:%ui",
+                      missing, &clcf->name, cf->conf_file->file.name.data,
+                      cf->conf_file->line);
+        return NGX_ERROR;
+    }
+
+    if (conf->connect_timeout == 0 || conf->timeout == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"study_redis_connect_timeout\" and "
+                      "\"study_redis_timeout\" must not be 0");
+        return NGX_ERROR;
+    }
+
+    /* it becomes part of keys with a hash tag of their own */
+
+    if (conf->key_prefix.len == 0 || conf->key_prefix.len > 64) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"study_key_prefix\" must have 1 to 64 characters");
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < conf->key_prefix.len; i++) {
+        if (conf->key_prefix.data[i] <= ' ' || conf->key_prefix.data[i] > '~'
+            || conf->key_prefix.data[i] == '{'
+            || conf->key_prefix.data[i] == '}')
+        {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "invalid \"study_key_prefix\" \"%V\"",
+                          &conf->key_prefix);
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_study_init_servers(cf, conf);
+}
+
+
+static char *
+ngx_http_study_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_study_loc_conf_t *slcf = conf;
+
+    ngx_uint_t                  *kind;
+    ngx_http_core_loc_conf_t    *clcf;
+    ngx_http_study_main_conf_t  *smcf;
+
+    kind = cmd->post;
+
+    if (slcf->kind != NGX_CONF_UNSET_UINT) {
+        return (slcf->kind == *kind) ? "is duplicate"
+                                     : "conflicts with another handler";
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        return "conflicts with another handler";
+    }
+
+    slcf->kind = *kind;
+
+    switch (slcf->kind) {
+
+    case NGX_HTTP_STUDY_METRICS:
+        clcf->handler = ngx_http_study_metrics_handler;
+        break;
+
+    case NGX_HTTP_STUDY_TRIGGER:
+        clcf->handler = ngx_http_study_trigger_handler;
+        break;
+
+    default:
+        clcf->handler = ngx_http_study_slack_handler;
+    }
+
+    smcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_study_module);
+    smcf->used = 1;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_study_init(ngx_conf_t *cf)
+{
+    ngx_http_study_main_conf_t  *smcf;
+
+    smcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_study_module);
+
+    if (!smcf->used) {
+        return NGX_OK;
+    }
+
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_study_header_filter;
+
+    return ngx_http_study_metrics_init(cf, smcf);
+}
+
+
+/*
+ * nginx answers a body over client_max_body_size itself.  Slack would send
+ * the same body again three times; this header, on an answer that is not a
+ * 200, tells it not to.
+ */
+
+static ngx_int_t
+ngx_http_study_header_filter(ngx_http_request_t *r)
+{
+    ngx_table_elt_t             *h;
+    ngx_http_study_loc_conf_t   *slcf;
+    ngx_http_study_main_conf_t  *smcf;
+
+    if (r->headers_out.status != NGX_HTTP_REQUEST_ENTITY_TOO_LARGE
+        || r != r->main)
+    {
+        return ngx_http_next_header_filter(r);
+    }
+
+    slcf = ngx_http_get_module_loc_conf(r, ngx_http_study_module);
+
+    if (slcf->kind > NGX_HTTP_STUDY_INTERACTION) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+    ngx_str_set(&h->key, "X-Slack-No-Retry");
+    ngx_str_set(&h->value, "1");
+
+    smcf = ngx_http_get_module_main_conf(r, ngx_http_study_module);
+    ngx_http_study_count(smcf, outcomes[NGX_HTTP_STUDY_TOO_LARGE]);
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+static ngx_int_t
+ngx_http_study_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                    i;
+    ngx_http_study_peer_t       **peers;
+    ngx_http_study_main_conf_t   *smcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    smcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_study_module);
+
+    if (smcf == NULL || !smcf->used) {
+        return NGX_OK;
+    }
+
+    ngx_http_study_metrics_start(smcf);
+
+    peers = smcf->peers.elts;
+
+    for (i = 0; i < smcf->peers.nelts; i++) {
+        ngx_http_study_redis_start(peers[i]);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_study_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                    i;
+    ngx_http_study_peer_t       **peers;
+    ngx_http_study_main_conf_t   *smcf;
+
+    smcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_study_module);
+
+    if (smcf == NULL || !smcf->used) {
+        return;
+    }
+
+    peers = smcf->peers.elts;
+
+    for (i = 0; i < smcf->peers.nelts; i++) {
+        ngx_http_study_redis_exit(peers[i]);
+    }
+
+    ngx_http_study_metrics_stop(smcf);
+}
