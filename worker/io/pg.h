@@ -35,7 +35,11 @@ bool pg_is_connected(const struct pg *pg);
 int pg_fd(const struct pg *pg);              /* -1 when not connected */
 int64_t pg_retry_in_ms(const struct pg *pg); /* 0: connect may be tried now */
 
-/* Parameters. Strings are borrowed until the call returns; NUL inside text is ERROR_INPUT. */
+/*
+ * Parameters. Strings are borrowed until pg_exec has returned; NUL inside text, and anything else
+ * that cannot be sent, is ERROR_INPUT there. Types are as named: text for another type wants a cast
+ * in the statement ($1::jsonb).
+ */
 #define PG_ARGS_MAX 40
 struct pg_args;
 struct pg_args *pg_args_create(void);
@@ -78,9 +82,14 @@ bool pg_exec(struct pg *pg, const char *sql, const struct pg_args *args, struct 
              struct error *err);
 /* Several statements at once without parameters: migrations. */
 bool pg_script(struct pg *pg, const char *sql, struct error *err);
+/*
+ * Statements connect by themselves, but never inside a transaction whose connection was lost: until
+ * pg_rollback or the next pg_begin they are ERROR_CONNECTION. A failed commit's outcome may be
+ * unknown. pg_rollback works in every state and drops the connection if it must.
+ */
 bool pg_begin(struct pg *pg, struct error *err);
-bool pg_commit(struct pg *pg, struct error *err); /* a failed commit's outcome may be unknown */
-void pg_rollback(struct pg *pg); /* whatever the state; drops the connection if it must */
+bool pg_commit(struct pg *pg, struct error *err);
+void pg_rollback(struct pg *pg);
 
 int pg_rows(const struct pg_result *res);
 int64_t pg_affected(const struct pg_result *res);
@@ -89,6 +98,8 @@ struct str pg_str(const struct pg_result *res, int row, int col); /* absent when
 int64_t pg_int(const struct pg_result *res, int row, int col);    /* 0 when NULL */
 double pg_double(const struct pg_result *res, int row, int col);
 bool pg_bool(const struct pg_result *res, int row, int col);
+/* Of a bytea column, decoded; absent when NULL; lives as long as the result. */
+struct str pg_bytes(struct pg_result *res, int row, int col);
 const char *pg_column(const struct pg_result *res, int col);
 int pg_columns(const struct pg_result *res);
 void pg_result_destroy(struct pg_result **res);

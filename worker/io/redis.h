@@ -1,8 +1,8 @@
 /*
- * A blocking Redis connection over hiredis, with limits on every wait. One server a struct; it
+ * A Redis connection over hiredis, with limits on every wait. One server a struct; it
  * connects on first use, and again (with backoff between attempts) after an error. Replies are
  * hiredis' own; this skin adds addresses, AUTH, SELECT, the safety check, time limits and an
- * interrupt.
+ * interrupt. The process must ignore SIGPIPE.
  */
 #ifndef STUDY_IO_REDIS_H
 #define STUDY_IO_REDIS_H
@@ -10,6 +10,7 @@
 #include <hiredis/hiredis.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/config.h"
 #include "base/error.h"
@@ -29,21 +30,27 @@ int redis_fd(const struct redis *redis);           /* -1 when not connected */
 void redis_set_interrupt(struct redis *redis, int fd);
 
 /*
- * Connects if need be: AUTH, SELECT, then INFO and CONFIG GET: Redis older than 7.0, no append-only
- * file or an eviction policy other than noeviction is ERROR_CONFIG unless [redis] allow_unsafe.
- * Between failed attempts it answers ERROR_CONNECTION at once until the backoff has passed.
+ * Connects if need be: AUTH, SELECT, then INFO: Redis older than 7.0 is ERROR_CONFIG, and so is one
+ * without an append-only file or with an eviction policy other than noeviction, unless [redis]
+ * allow_unsafe (warned at each connect; redis_is_unsafe). A connection that the server has closed
+ * meanwhile is noticed here and made anew. Between failed attempts it answers ERROR_CONNECTION at
+ * once until the backoff (100 ms to 10 s, jittered) has passed.
  */
 bool redis_connect(struct redis *redis, struct error *err);
+int64_t redis_retry_in_ms(const struct redis *redis); /* 0: connect may be tried now */
+bool redis_is_unsafe(const struct redis *redis);      /* as found at the last connect */
 void redis_disconnect(struct redis *redis);
 
 /*
- * One command, one reply, freed by the caller with freeReplyObject. An error reply is ERROR_REMOTE
- * with Redis' first word as code; an I/O error or time-out disconnects.
+ * One command, one reply, freed by the caller with freeReplyObject; NULL with *err filled. Connects
+ * if need be. An error reply is ERROR_REMOTE with Redis' first word as code; an I/O error or
+ * time-out disconnects. argvlen NULL: NUL-terminated strings. While a reply of redis_send is
+ * outstanding this is ERROR_SYSTEM: receive it or disconnect first.
  */
 redisReply *redis_command(struct redis *redis, struct error *err, int argc, const char **argv,
                           const size_t *argvlen);
 
-/* Script by source; EVALSHA first, EVAL on NOSCRIPT. keys then args. */
+/* Script by source: SCRIPT LOAD on first use, EVALSHA, EVAL on NOSCRIPT. argv: keys, then args. */
 struct redis_script {
     const char *name;
     const char *source;
@@ -54,7 +61,8 @@ redisReply *redis_eval(struct redis *redis, struct redis_script *script, struct 
 
 /*
  * For the blocking peek: send now, look later. redis_fd() polls readable when the reply has come.
- * redis_receive returns NULL with err->kind ERROR_NONE while there is none yet.
+ * redis_receive returns NULL with err->kind ERROR_NONE while there is none yet; it never waits. One
+ * reply may be outstanding at a time.
  */
 bool redis_send(struct redis *redis, struct error *err, int argc, const char **argv,
                 const size_t *argvlen);
