@@ -14,12 +14,15 @@ my $openai = StudyTest::StandIn->openai(dir => scratch_dir('standin-openai'), to
 my $http = HTTP::Tiny->new(timeout => 10);
 
 my $item = {type => 'object', additionalProperties => \0, required => [qw(text records)], properties => {
-    text => {type => 'string', maxLength => 20}, records => {type => 'array', items => {type => 'integer'}, maxItems => 2}}};
+    text => {type => 'string', maxLength => 40}, records => {type => 'array', items => {type => 'integer'}, maxItems => 2}}};
 my $schema = {type => 'object', additionalProperties => \0, required => [qw(summary points mood score note)], properties => {
     summary => {type => 'string', minLength => 60}, points => {type => 'array', items => {'$ref' => '#/$defs/point'}, minItems => 2},
     mood => {enum => [qw(good tired)]}, score => {type => 'integer', minimum => 3, maximum => 5},
     note => {anyOf => [{type => 'null'}, {type => 'string'}]}}, '$defs' => {point => $item}};
 my $format = {type => 'json_schema', json_schema => {name => 'digest', strict => \1, schema => $schema}};
+
+# Of characters, not bytes.
+sub from_text { return JSON::PP->new->decode($_[0]) }
 
 sub ask {
     my ($content, %more) = @_;
@@ -36,12 +39,14 @@ my ($answer, $body) = ask($records);
 is($answer->{status}, 200, 'answered');
 my $choice = $body->{choices}[0];
 is($choice->{finish_reason}, 'stop', 'finish_reason');
-my $doc = decode_json($choice->{message}{content});
+my $doc = from_text($choice->{message}{content});
 is_deeply([sort keys %$doc], [qw(mood note points score summary)], 'all members');
 like($doc->{summary}, qr/(?:Algebra chapter three|Wrote an essay)/, 'quotes the records');
 cmp_ok(length $doc->{summary}, '>=', 60, 'minLength');
-is_deeply([sort @{$doc->{points}[0]{records}}], [7, 9], 'cites the records');
-cmp_ok(length $doc->{points}[0]{text}, '<=', 20, 'maxLength');
+my %point = map { $_->{records}[0] => $_->{text} } @{$doc->{points}};
+is_deeply([sort keys %point], [7, 9], 'cites the records');
+like($point{9}, qr/Wrote/, 'and quotes what it cites');
+cmp_ok(length $doc->{points}[0]{text}, '<=', 40, 'maxLength');
 cmp_ok($doc->{score}, '>=', 3, 'minimum');
 is($doc->{mood}, 'good', 'enum');
 is($body->{usage}{total_tokens}, $body->{usage}{prompt_tokens} + $body->{usage}{completion_tokens}, 'usage');
@@ -62,12 +67,12 @@ is("$answer->{status} $body->{error}{code}", '429 insufficient_quota', 'insuffic
 is($body->{error}{code}, 1234, 'a number as code');
 ($answer) = with_fault({kind => 'status', status => 429, retry_after_ms => 250, retry_after => 'soon'});
 is("$answer->{status} $answer->{headers}{'retry-after-ms'} $answer->{headers}{'retry-after'}", '429 250 soon', '429 in its forms');
-ok(!defined eval { decode_json((with_fault({kind => 'ignore_schema'}))[1]{choices}[0]{message}{content}) }, 'ignores the schema');
-ok(!defined eval { decode_json((with_fault({kind => 'half_json'}))[1]{choices}[0]{message}{content}) }, 'half a document');
+ok(!defined eval { from_text((with_fault({kind => 'ignore_schema'}))[1]{choices}[0]{message}{content}) }, 'ignores the schema');
+ok(!defined eval { from_text((with_fault({kind => 'half_json'}))[1]{choices}[0]{message}{content}) }, 'half a document');
 is((with_fault({kind => 'length'}))[1]{choices}[0]{finish_reason}, 'length', 'length');
 is((with_fault({kind => 'content_filter'}))[1]{choices}[0]{finish_reason}, 'content_filter', 'content_filter');
 ok((with_fault({kind => 'refusal'}))[1]{choices}[0]{message}{refusal}, 'refusal');
-my $wrong = decode_json((with_fault({kind => 'wrong_citations'}))[1]{choices}[0]{message}{content});
+my $wrong = from_text((with_fault({kind => 'wrong_citations'}))[1]{choices}[0]{message}{content});
 is($wrong->{points}[0]{records}[0], 999_999, 'wrong citations');
 like((with_fault({kind => 'hostile'}))[1]{choices}[0]{message}{content}, qr/<!channel>/, 'hostile text');
 

@@ -1,15 +1,25 @@
 package StandIn::Schema;
 
 # A document for a JSON schema, made from a request's own records: texts quote
-# their first words, numbers that cite are the records' numbers.  Nothing is
-# random, so a test knows what comes.
+# their first words, in the language they were written in, and numbers that cite
+# are the records' numbers.  Nothing is random, so a test knows what comes.
 
 use Mojo::Base -strict, -signatures;
+use utf8;
 
 use Mojo::JSON qw(from_json true false);
 
 my $MAX_DEPTH = 20;
 my $HOSTILE   = '<!channel> <@U0EVIL> <https://evil.example/|click> *x* & https://evil.example/steal';
+
+# What a text says about a record, by where in the document it stands: Korean
+# for a Korean record, else English.  The last one is for whatever else there is.
+my @PHRASES = (
+    [qr/next|try|todo|plan|suggest|tip/, '다음에는 이어서 살펴보세요: “%s”', 'Take this one step further: “%s”'],
+    [qr/well|praise|good|strength/,      '꾸준히 남긴 기록이 좋습니다: “%s”', 'Well noted: “%s”'],
+    [qr/stud|learn|topic|record|note/,   '이런 공부를 하셨어요: “%s”',         'You studied: “%s”'],
+    [qr//,                               '기록: “%s”',                         'From the records: “%s”'],
+);
 
 # What the caller may have put to the model, found by shape: JSON objects with an
 # id or number and a text, <record id="..">..</record>, numbered lines, and where
@@ -56,6 +66,7 @@ sub generate ($schema, %how) {
     return _value($self, $schema, '', 0);
 }
 
+# $name: the members that led here, as a path.
 sub _value ($self, $schema, $name, $depth) {
     return undef if ref $schema ne 'HASH' || $depth > $MAX_DEPTH;
     $schema = _resolve($self, $schema);
@@ -64,7 +75,7 @@ sub _value ($self, $schema, $name, $depth) {
 
     my @types = ref $schema->{type} ? @{$schema->{type}} : $schema->{type} // (_is_object($schema) ? 'object' : 'string');
     my ($type) = ((grep { $_ ne 'null' } @types), 'null');
-    return _object($self, $schema, $depth)        if $type eq 'object';
+    return _object($self, $schema, $name, $depth) if $type eq 'object';
     return _array($self, $schema, $name, $depth)  if $type eq 'array';
     return _number($self, $schema, $name, $type)  if $type =~ /^(?:integer|number)$/;
     return true                                   if $type eq 'boolean';
@@ -102,24 +113,30 @@ sub _resolve ($self, $schema) {
     return $schema;
 }
 
-sub _object ($self, $schema, $depth) {
+sub _object ($self, $schema, $name, $depth) {
     my $properties = $schema->{properties} // {};
-    return {map { $_ => _value($self, $properties->{$_}, $_, $depth + 1) } sort keys %$properties};
+    return {map { $_ => _value($self, $properties->{$_}, "$name/$_", $depth + 1) } sort keys %$properties};
 }
 
-sub _cites ($name) { return $name =~ /cit|source|evidence|record|ref|ids?$|number/i }
+sub _cites ($name) { return $name =~ m{(?:cit|source|evidence|record|ref|ids?$|number)[^/]*$}i }
 
+# Each item is about one record, the next: what it quotes and cites is the same.
 sub _array ($self, $schema, $name, $depth) {
     my $item = _resolve($self, ref $schema->{items} eq 'HASH' ? $schema->{items} : {type => 'string'});
-    my $plain = ($item->{type} // '') =~ /^(?:integer|number|string)$/ && !$item->{enum};
-    my $want = @{$self->{records}} || 1;
-    $want = 3 if $want > 3 && !($plain && _cites($name));
+    my $want = $self->{about} ? 1 : @{$self->{records}} || 1;
+    $want = 5 if $want > 5;
     $want = $schema->{maxItems} if defined $schema->{maxItems} && $want > $schema->{maxItems};
     $want = $schema->{minItems} if defined $schema->{minItems} && $want < $schema->{minItems};
-    return [map { _value($self, $item, $name, $depth + 1) } 1 .. $want];
+    my @out;
+    for (1 .. $want) {
+        local $self->{about} = $self->{about} // _next_record($self);
+        push @out, _value($self, $item, $name, $depth + 1);
+    }
+    return \@out;
 }
 
 sub _next_record ($self) {
+    return $self->{about} if $self->{about};
     my $records = $self->{records};
     return {id => 1, text => 'nothing'} if !@$records;
     return $records->[$self->{at}++ % @$records];
@@ -148,7 +165,8 @@ sub _string ($self, $schema, $name) {
     return $FORMAT{$schema->{format}} if defined $schema->{format} && $FORMAT{$schema->{format}};
     my $record = _next_record($self);
     return $self->{wrong_ids} ? 'r999999' : "$record->{id}" if _cites($name);
-    my $text = ($name =~ tr/_/ /r) . ': ' . first_words($record->{text});
+    my ($phrase) = grep { $name =~ $_->[0] } @PHRASES;
+    my $text = sprintf $phrase->[$record->{text} =~ /\p{Hangul}/ ? 1 : 2], first_words($record->{text}, 8);
     $text .= " $HOSTILE" if $self->{hostile};
     $text .= ' and so on' while length $text < ($schema->{minLength} // 0);
     $text = substr $text, 0, $schema->{maxLength} if defined $schema->{maxLength} && length $text > $schema->{maxLength};
