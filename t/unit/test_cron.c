@@ -239,8 +239,12 @@ static int walk(const char *zone, int64_t t, int64_t until, const char *line)
         fprintf(stderr, "bad zone or line\n");
         return EXIT_FAILURE;
     }
-    while (cron_next(&cron, zone, t, &t) && t <= until) {
-        printf("%" PRId64 "\n", t);
+    for (int64_t next; cron_next(&cron, zone, t, &next) && next <= until; t = next) {
+        if (next <= t) {
+            fprintf(stderr, "after %" PRId64 " comes %" PRId64 "\n", t, next);
+            return EXIT_FAILURE;
+        }
+        printf("%" PRId64 "\n", next);
     }
     return EXIT_SUCCESS;
 }
