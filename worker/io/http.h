@@ -24,6 +24,8 @@ struct http_limits {
     int64_t timeout_ms; /* whole request */
 };
 
+/* Limits are copied. NULL with *err filled. Proxies come from the environment, never for loopback.
+ */
 struct http *http_create(const struct http_limits *limits, struct error *err);
 void http_destroy(struct http **http); /* aborts what is under way */
 
@@ -53,14 +55,16 @@ struct http_request {
 struct http_response {
     void *owner;
     enum http_fate fate;
-    long status;        /* when answered */
-    struct str body;    /* valid until the next http_next or http_destroy */
-    struct error error; /* when not answered */
+    long status;     /* when answered */
+    struct str body; /* valid until the next http_next or http_destroy */
+    /* When not answered; code: resolve, connect, tls, timeout, cut, too_large. */
+    struct error error;
     double seconds;
 };
 /* "" when absent; the last of that name; valid as long as the body. */
 const char *http_header(const struct http *http, const char *name);
 
+/* https asks for HTTP/2; redirects are not followed. Each request finished is counted (metrics). */
 bool http_start(struct http *http, const struct http_request *request, struct error *err);
 size_t http_active(const struct http *http);
 /* Sleeps until something of HTTP, or one of fds (NULL, 0: none; -1 entries are skipped), can go on,

@@ -16,6 +16,7 @@ typedef unsigned httpd_handler(void *arg, const char *path, struct text *body, c
 bool httpd_create(struct httpd **out, const char *listen, httpd_handler *handler, void *arg,
                   struct error *err);
 void httpd_destroy(struct httpd **httpd);
+unsigned httpd_port(const struct httpd *httpd); /* the one bound, for port 0 */
 /* Serve what is ready, waiting at most timeout_ms; ends early when extra_fd is readable. */
 void httpd_run(struct httpd *httpd, int timeout_ms, int extra_fd);
 
