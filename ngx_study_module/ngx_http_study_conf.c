@@ -292,8 +292,8 @@ ngx_http_study_read_secret(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *name,
     if (ngx_file_access(&fi) & (S_IRWXO)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"%V\" holds a secret and is accessible to others, "
-                           "change its mode from %04o to 0640 or 0600",
-                           name, (int) ngx_file_access(&fi));
+                           "change its mode to 0640 or 0600",
+                           name);
         return NGX_ERROR;
     }
 
