@@ -253,12 +253,15 @@ debian_mirror()
         'Origin: Debian' 'Label: Debian' 'Component: main' 2>/dev/null
 }
 
-fetch_test_nginx()
+# Packages of another suite of this machine's mirror, downloaded into DIR and checked by
+# apt like any other (with the key that the machine trusts for that mirror), installed
+# nowhere: fetch_packages SUITE DIR PACKAGE...
+fetch_packages()
 {
-    local dir=$1 work=$BUILD/test-nginx.apt suite uri entry key deb
+    local suite=$1 dir=$2 uri entry key
     local -a opts
+    shift 2
 
-    # The Debian mirror of this machine, and the key that it trusts for it.
     if [[ -z $(debian_mirror) ]]; then
         as_root || true        # no package, only the lists
     fi
@@ -266,17 +269,23 @@ fetch_test_nginx()
     key=$(sed -n -e 's/^[Ss]igned-[Bb]y: *\(\/[^ ]*\).*/\1/p' \
                  -e 's/.*\[[^]]*signed-by=\([^] ]*\).*/\1/p' "${entry%:*}" | head -n 1)
 
-    opts=(-q -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=-
-          -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
+    rm -rf "$dir"
+    mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+    say "deb ${key:+[signed-by=$key] }$uri $suite main" > "$dir/sources.list"
+
+    opts=(-q -o "Dir::Etc::sourcelist=$dir/sources.list" -o Dir::Etc::sourceparts=-
+          -o "Dir::State::lists=$dir/lists" -o "Dir::Cache=$dir/cache"
           -o Acquire::Languages=none -o APT::Sandbox::User=)
+    apt-get "${opts[@]}" update &&
+        (cd "$dir" && apt-get "${opts[@]}" download "$@")
+}
+
+fetch_test_nginx()
+{
+    local dir=$1 work=$BUILD/test-nginx.apt suite deb
 
     for suite in testing unstable stable; do
-        rm -rf "$work"
-        mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
-        say "deb ${key:+[signed-by=$key] }$uri $suite main" > "$work/sources.list"
-
-        if apt-get "${opts[@]}" update &&
-           (cd "$work" && apt-get "${opts[@]}" download libtest-nginx-perl); then
+        if fetch_packages "$suite" "$work" libtest-nginx-perl; then
             for deb in "$work"/libtest-nginx-perl_*.deb; do
                 rm -rf "$dir.new"
                 dpkg-deb -x "$deb" "$dir.new"
@@ -294,40 +303,41 @@ fetch_test_nginx()
 
 # --- building and the rest -------------------------------------------------------
 
+# Warnings are errors for `test`, and from then on in this build directory: the flags
+# are part of what decides about a rebuild, and the verbs should not undo each other's.
 compile()
 {
     mkdir -p "$BUILD"
-    make -C "$ROOT/ngx_study_module" BUILD="$BUILD" "$@"
-    make -C "$ROOT/worker" -j"$(nproc)" BUILD="$BUILD" "$@"
+    BUILD=$BUILD "$ROOT/ngx_study_module/build" &&
+    make -s -C "$ROOT/worker" -j"$(nproc)" BUILD="$BUILD" \
+        WERROR="$([[ -e $BUILD/.werror ]] && echo 1)" "$@"
 }
 
 verb_build()
 {
     need build
-    rm -f "$BUILD/.werror"
-    compile "$@"
-    say
+    compile all
     say "Built: build/ngx_http_study_module.so build/study-worker build/studyctl"
 }
 
 verb_demo()
 {
     need build demo
-    compile > "$BUILD/demo-build.log" 2>&1 ||
-        { tail -n 40 "$BUILD/demo-build.log" >&2; die "the build failed: build/demo-build.log"; }
+    say "Building ..."
+    mkdir -p "$BUILD"
+    if ! compile all > "$BUILD/build.log" 2>&1; then
+        tail -n 40 "$BUILD/build.log" >&2
+        die "the build failed: build/build.log"
+    fi
     exec perl "$ROOT/t/demo.pl" "$@"
 }
 
-# Warnings are errors here; objects of an ordinary build may hide some.
 verb_test()
 {
     need build demo test
-    if [[ ! -e $BUILD/.werror ]]; then
-        compile WERROR=1 --always-make
-        : > "$BUILD/.werror"
-    fi
-    compile WERROR=1
-    make -C "$ROOT/worker" -j"$(nproc)" BUILD="$BUILD" WERROR=1 unit
+    mkdir -p "$BUILD"
+    : > "$BUILD/.werror"
+    compile all unit
     exec perl "$ROOT/t/run" "$@"
 }
 
@@ -355,7 +365,7 @@ verb_script()
     fi
 
     need build demo test
-    compile
+    compile all
     exec "$script" "$@"
 }
 

@@ -65,27 +65,39 @@ my $pending = 'study:{ingest}:pending';
 {
     my $worker = $redis->client('study-worker');
     my @yes = (
-        [ 'EVAL', 'return redis.call("LPOP", KEYS[1])', 1, $pending ],
-        [ 'EVAL', 'return redis.call("TIME")', 0 ],
         [ 'SCRIPT|LOAD', 'return 1' ],
-        [ 'LMOVE', $pending, $pending, 'LEFT', 'LEFT' ],
         [ 'BLMOVE', $pending, $pending, 'LEFT', 'LEFT', 1 ],
         [ 'ZADD', 'study:{ingest}:leases', 1, 'study:{ingest}:batch:w:1' ],
         [ 'HINCRBY', 'study:{ingest}:crashes', 'f', 1 ],
         [ 'INCRBY', 'study:{ingest}:popped', 1 ],
         [ 'UNLINK', 'study:{ingest}:batch:w:1' ],
-        [ 'INFO' ], [ 'CONFIG|GET', 'appendonly' ], [ 'TIME' ], [ 'PING' ],
+        [ 'INFO' ], [ 'TIME' ], [ 'PING' ],
     );
     ok(!refused($worker, @$_), "worker may: @$_") for @yes;
+
+    my $run = sub { my ($script, @key) = @_; return ('EVALSHA', $worker->script_load($script), scalar @key, @key) };
+    ok(!refused($worker, $run->('return redis.call("LPOP", KEYS[1])', $pending)), 'worker may: LPOP in a script');
 
     my @no = (
         [ 'LPOP', 'other' ], [ 'SET', 'other', 1 ], [ 'FLUSHALL' ], [ 'FLUSHDB' ], [ 'KEYS', '*' ],
         [ 'CONFIG|SET', 'appendonly', 'no' ], [ 'SHUTDOWN' ], [ 'ACL|LIST' ], [ 'SCRIPT|FLUSH' ],
         [ 'REPLICAOF', 'NO', 'ONE' ], [ 'PUBLISH', 'c', 'm' ], [ 'MONITOR' ],
-        [ 'EVAL', 'return redis.call("GET", KEYS[1])', 1, 'other' ],
-        [ 'EVAL', 'return redis.call("FLUSHALL")', 0 ],
+        [ 'EVAL', 'return 1', 0 ], [ 'CONFIG|GET', 'dir' ],
+        [ $run->('return redis.call("GET", KEYS[1])', 'other') ],
+        [ $run->('return redis.call("FLUSHALL")') ],
     );
     ok(refused($worker, @$_), "worker may not: @$_") for @no;
+}
+
+# Neither more nor less than the scripts and the worker's own commands need.
+{
+    my %needed = map { $_ => 1 } qw(script|load evalsha blmove llen lindex zcard info ping select);
+    for my $script (glob root_dir() . '/worker/ingest/*.lua') {
+        $needed{ lc $_ } = 1 for slurp($script) =~ /redis\.p?call\('(\w+)'/g;
+    }
+    my ($line) = slurp(root_dir() . '/conf/redis-study.conf') =~ /^(user study-worker .*)$/m;
+    my @granted = $line =~ /\+(\S+)/g;
+    is(join(' ', sort @granted), join(' ', sort keys %needed), 'the worker is granted exactly what it sends');
 }
 
 {

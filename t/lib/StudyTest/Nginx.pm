@@ -48,6 +48,7 @@ sub new {
     my $snippet = slurp($SNIPPET);
     $snippet =~ s/^\s*study_(?:redis|redis_user|redis_password_file|signing_secret_file|trigger_token_file)\s[^;]*;\n//mg;
     spew("$dir/study.conf", $snippet);
+    spew("$dir/study.conf", $self->_snippet);
     spew("$dir/nginx.conf", $self->_config);
     return $self;
 }
@@ -59,19 +60,31 @@ sub _secret {
     return spew($path, "$value\n", 0600);
 }
 
+# Every setting of the snippet that names something of the machine, changed to ours.
+sub _snippet {
+    my ($self) = @_;
+
+    my %moved = (
+        study_redis               => join(' ', @{ $self->{redis} }),
+        study_redis_user          => $self->{user},
+        study_redis_password_file => $self->{password_file},
+        study_signing_secret_file => join(' ', @{ $self->{secret_files} }) || undef,
+        study_trigger_token_file  => $self->{token_file},
+    );
+    my $text = slurp($SNIPPET);
+    for my $name (keys %moved) {
+        $text =~ s/^\s*\Q$name\E\s[^;]*;\n/defined $moved{$name} ? "    $name $moved{$name};\n" : ''/gme
+            or croak "conf/nginx/study.conf has no $name";
+    }
+    # A trigger without a token is a configuration error, so there is none then.
+    $text =~ s/^location = \/study\/trigger \{.*?^\}\n//ms if !defined $self->{token_file};
+    return $text;
+}
+
 sub _config {
     my ($self) = @_;
 
     my $dir = $self->{dir};
-    my $redis = join ' ', @{ $self->{redis} };
-    my @study = (
-        "study_redis $redis;",
-        defined $self->{user} ? "study_redis_user $self->{user};" : (),
-        defined $self->{password_file} ? "study_redis_password_file $self->{password_file};" : (),
-        @{ $self->{secret_files} } ? "study_signing_secret_file @{ $self->{secret_files} };" : (),
-        defined $self->{token_file} ? "study_trigger_token_file $self->{token_file};" : (),
-    );
-    my $study = join "\n    ", @study;
     my $listen = join "\n        ", map { "listen $_;" } "127.0.0.1:$self->{port}", @{ $self->{listen} // [] };
     my $temp = join "\n    ", map { "${_}_temp_path $dir/tmp/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
     # As root, the processes stay root: the directories are root's own.
@@ -94,7 +107,6 @@ events {
 http {
     access_log off;
     $temp
-    $study
     $http
 
     server {
