@@ -1,0 +1,124 @@
+/*
+ * The accept log of one Redis server and the batches leased from it. Keys, P being [redis]
+ * key_prefix (the braces keep them in one slot of a cluster):
+ *
+ *   P:{ingest}:pending             LIST    events; RPUSH by nginx, taken from the head here
+ *   P:{ingest}:control             LIST    commands, interactions, triggers; served before pending
+ *   P:{ingest}:suspect             LIST    elements of expired batches, served one at a time
+ *   P:{ingest}:batch:<worker>:<n>  LIST    a leased batch, whole elements; <worker> is random per
+ *                                          process start, n mod 3 tells which list it came from
+ *   P:{ingest}:leases              ZSET    batch key -> expiry, Redis TIME in ms
+ *   P:{ingest}:crashes             HASH    sha1hex(element) -> times it stood alone in an expired
+ *                                          batch; deleted by ack
+ *   P:{ingest}:popped              STRING  elements ever taken from pending: raised by fetch,
+ *                                          lowered by release
+ *   P:{ingest}:released            STRING  batches ever given back to pending; a mark that sees it
+ *                                          change starts anew
+ *
+ * All moves are Lua scripts with allow-oom, so that a full Redis can be drained. Every call
+ * connects if need be; a reply that was lost is settled by the next call: a fetch is repeated under
+ * the same key and gives the same batch, an ack or release that may not have arrived is sent again
+ * before the next fetch.
+ */
+#ifndef STUDY_INGEST_QUEUE_H
+#define STUDY_INGEST_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/config.h"
+#include "base/error.h"
+#include "base/text.h"
+
+/* In the order in which a fetch serves them. */
+enum queue_list { QUEUE_CONTROL, QUEUE_SUSPECT, QUEUE_PENDING, QUEUE_LISTS };
+
+#define QUEUE_CRASHES_MAX 2 /* an element that stood alone in so many expired batches is marked */
+
+struct queue;
+
+struct queue_limits {
+    int64_t lease_ms;
+    int64_t elements; /* of one batch */
+    int64_t bytes;    /* of one batch; one larger element still makes a batch */
+};
+
+/* One server; address as redis_create takes it. Does not connect. */
+bool queue_create(struct queue **out, const struct config *config, const char *address,
+                  struct error *err);
+void queue_destroy(struct queue **queue); /* a batch in hand stays leased: release it first */
+void queue_set_limits(struct queue *queue,
+                      const struct queue_limits *limits); /* 20 s, 512, 1 MiB */
+/* See redis_set_interrupt. ack and release are not interrupted. */
+void queue_set_interrupt(struct queue *queue, int fd);
+const char *queue_name(const struct queue *queue); /* the server's address */
+bool queue_is_unsafe(const struct queue *queue);   /* see redis_is_unsafe */
+
+/* A leased batch. Strings live until the next fetch of this queue. */
+struct batch {
+    enum queue_list list;
+    bool marked;  /* one element that took its worker down QUEUE_CRASHES_MAX times: do not
+                     parse it, bury it */
+    size_t count; /* 0: nothing was there */
+    struct str *elements;
+    int64_t renewed_ms; /* clock_boot_ms just before the lease was last known to start */
+};
+
+/*
+ * Takes the next batch: control, else one suspect, else pending. One batch at a time: the one
+ * before must have been acked or released. true with *batch->count == 0 when all lists are empty.
+ */
+bool queue_fetch(struct queue *queue, struct batch **batch, struct error *err);
+
+/*
+ * After COMMIT. *held = false: the lease had ended and the elements went elsewhere, which costs
+ * repeated work and nothing else. After an I/O error the ack is owed, and sent before the next
+ * fetch: do not repeat it.
+ */
+bool queue_ack(struct queue *queue, bool *held, struct error *err);
+/* Gives the batch in hand back to the head of its list, uncounted. Owed like an ack on error. */
+bool queue_release(struct queue *queue, bool *held, struct error *err);
+/* *held = false: the lease is gone, the batch is no longer ours. */
+bool queue_renew(struct queue *queue, bool *held, struct error *err);
+
+/* Moves expired batches, whosesoever, to suspect; *elements (may be NULL) counts them. */
+bool queue_reap(struct queue *queue, size_t *elements, struct error *err);
+
+/*
+ * Waking: blocking peeks (BLMOVE to the same end of the same list, which moves nothing) on two
+ * connections of their own. arm() starts those that are not waiting; fds() gives what to poll for
+ * readability (at most 2, returns how many); woken() consumes what came: true when an element may
+ * be there. When Redis refuses (full, an old ACL) or hangs up, arm() answers false for some
+ * seconds: poll by fetching instead.
+ */
+#define QUEUE_FDS 2
+bool queue_arm(struct queue *queue);
+int queue_fds(const struct queue *queue, int fds[QUEUE_FDS]);
+bool queue_woken(struct queue *queue);
+
+/*
+ * "Caught up": everything pushed to pending before queue_mark() has been stored or buried. True
+ * once popped has passed the mark, every lease open at that moment has ended, and no suspect is
+ * left or in hand. The mark carries the state between calls; ask until *yes or your own limit.
+ */
+#define QUEUE_MARK_LEASES 256
+struct queue_mark {
+    uint64_t target;   /* popped + LLEN(pending) when marked */
+    uint64_t released; /* of that moment, or of when the leases were noted */
+    bool passed;       /* the leases below are what is waited for */
+    size_t open;
+    char lease[QUEUE_MARK_LEASES][64]; /* "<worker>:<n>" */
+};
+bool queue_mark(struct queue *queue, struct queue_mark *mark, struct error *err);
+bool queue_caught_up(struct queue *queue, struct queue_mark *mark, bool *yes, struct error *err);
+
+/* For status and studyctl. */
+struct queue_lengths {
+    int64_t list[QUEUE_LISTS]; /* by enum queue_list */
+    int64_t leased;            /* batches */
+    int64_t oldest_ms;         /* received_at of pending's head, Unix ms; 0 when empty */
+};
+bool queue_lengths(struct queue *queue, struct queue_lengths *lengths, struct error *err);
+
+#endif
