@@ -163,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_every_field), cmocka_unit_test(keeps_the_body_byte_for_byte),
         cmocka_unit_test(knows_the_kinds),   cmocka_unit_test(gives_a_reason),
+        cmocka_unit_test(bounds_the_header),
         cmocka_unit_test(reads_forms),
     };
 
