@@ -57,7 +57,7 @@ sub _json_records ($text) {
 }
 
 sub first_words ($text, $n = 6) {
-    my @words = grep {length} split /\s+/, $text;
+    my @words = split ' ', $text, $n + 1;
     return join ' ', @words[0 .. ($n < @words ? $n : scalar @words) - 1];
 }
 
@@ -118,7 +118,19 @@ sub _object ($self, $schema, $name, $depth) {
     return {map { $_ => _value($self, $properties->{$_}, "$name/$_", $depth + 1) } sort keys %$properties};
 }
 
-sub _cites ($name) { return $name =~ m{(?:cit|source|evidence|record|ref|ids?$|number)[^/]*$}i }
+# Names come again with every request; what they stand for is looked up once.
+sub _cites ($name) {
+    state %known;
+    %known = () if keys %known > 1000;
+    return $known{$name} //= $name =~ m{(?:cit|source|evidence|record|ref|ids?$|number)[^/]*$}i ? 1 : 0;
+}
+
+sub _phrase ($name, $text) {
+    state %known;
+    %known = () if keys %known > 1000;
+    my $phrase = $known{$name} //= (grep { $name =~ $_->[0] } @PHRASES)[0];
+    return $phrase->[$text =~ /[\x{ac00}-\x{d7a3}]/ ? 1 : 2];
+}
 
 # Each item is about one record, the next: what it quotes and cites is the same.
 sub _array ($self, $schema, $name, $depth) {
@@ -165,8 +177,7 @@ sub _string ($self, $schema, $name) {
     return $FORMAT{$schema->{format}} if defined $schema->{format} && $FORMAT{$schema->{format}};
     my $record = _next_record($self);
     return $self->{wrong_ids} ? 'r999999' : "$record->{id}" if _cites($name);
-    my ($phrase) = grep { $name =~ $_->[0] } @PHRASES;
-    my $text = sprintf $phrase->[$record->{text} =~ /\p{Hangul}/ ? 1 : 2], first_words($record->{text}, 8);
+    my $text = sprintf _phrase($name, $record->{text}), first_words($record->{text}, 8);
     $text .= " $HOSTILE" if $self->{hostile};
     $text .= ' and so on' while length $text < ($schema->{minLength} // 0);
     $text = substr $text, 0, $schema->{maxLength} if defined $schema->{maxLength} && length $text > $schema->{maxLength};
