@@ -31,7 +31,6 @@ build | libcurl4-openssl-dev                         | requests to Slack and to 
 build | libyajl-dev                                  | JSON
 build | libinih-dev                                  | study-worker.conf
 build | libmicrohttpd-dev                            | metrics and health of the worker
-build | libsystemd-dev                               | readiness notice to systemd
 demo  | nginx redis-server postgresql                | the real parts, started privately
 demo  | perl libdbi-perl libdbd-pg-perl libredis-perl | driver of the demo and of the tests
 demo  | libmojolicious-perl libev-perl libhttp-parser-xs-perl libcpanel-json-xs-perl | stand-ins for Slack and OpenAI
