@@ -88,7 +88,8 @@ sub message {
     my $ts   = $in{ts} // next_ts();
     my $text = $in{text} // 'Read chapter 3 and solved the exercises.';
     my %event = (
-        type    => 'message', channel => $DEFAULT{channel}, channel_type => 'channel', user => $DEFAULT{user}, text => $text,
+        type    => 'message', user => $DEFAULT{user}, text => $text,
+        channel => $DEFAULT{channel}, channel_type => 'channel',
         ts      => $ts, event_ts => $ts, team => $team, client_msg_id => _uuid(),
         blocks  => _rich_text($text), %in,
     );
@@ -104,7 +105,8 @@ sub _uuid {
 sub _about {
     my ($first, $outer) = @_;
     return (
-        team => $first->{team_id}, context_team => $first->{context_team_id}, enterprise => $first->{context_enterprise_id},
+        team => $first->{team_id}, context_team => $first->{context_team_id},
+        enterprise => $first->{context_enterprise_id},
         shared => $first->{is_ext_shared_channel}, bot => $first->{authorizations}[0]{user_id}, %$outer,
     );
 }
@@ -117,8 +119,9 @@ sub _changed {
     delete @stored{qw(channel channel_type event_ts)};
     return envelope(
         {
-            type => 'message', subtype => 'message_changed', channel => $old->{channel}, channel_type => $old->{channel_type},
-            hidden => $TRUE, message => {%stored, %$new}, previous_message => \%stored, ts => $now, event_ts => $now, %in,
+            type => 'message', subtype => 'message_changed', hidden => $TRUE,
+            channel => $old->{channel}, channel_type => $old->{channel_type},
+            message => {%stored, %$new}, previous_message => \%stored, ts => $now, event_ts => $now, %in,
         },
         _about($first, $outer)
     );
@@ -147,8 +150,8 @@ sub tombstone {
     my ($first, @in) = @_;
     my ($outer, %in) = _split(@in);
     my %new = (
-        subtype => 'tombstone', text => 'This message was deleted.', user => 'USLACKBOT', hidden => $TRUE, reply_count => 1,
-        thread_ts => $first->{event}{ts},
+        subtype => 'tombstone', text => 'This message was deleted.', user => 'USLACKBOT', hidden => $TRUE,
+        reply_count => 1, thread_ts => $first->{event}{ts},
     );
     my $envelope = _changed($first, $outer, \%new, %in);
     delete @{$envelope->{event}{message}}{qw(blocks client_msg_id)};
@@ -164,8 +167,9 @@ sub deleted {
     delete @stored{qw(channel channel_type event_ts)};
     return envelope(
         {
-            type => 'message', subtype => 'message_deleted', channel => $old->{channel}, channel_type => $old->{channel_type},
-            hidden => $TRUE, deleted_ts => $old->{ts}, previous_message => \%stored, ts => $now, event_ts => $now, %in,
+            type => 'message', subtype => 'message_deleted', hidden => $TRUE,
+            channel => $old->{channel}, channel_type => $old->{channel_type},
+            deleted_ts => $old->{ts}, previous_message => \%stored, ts => $now, event_ts => $now, %in,
         },
         _about($first, $outer)
     );
@@ -189,7 +193,7 @@ sub broadcast {
     my ($first, %in) = @_;
     my $root = dclone($first->{event});
     delete @$root{qw(channel channel_type event_ts)};
-    return message(_in_thread($first), subtype => 'thread_broadcast', root => $root, text => 'Also for the channel.', %in);
+    return message(_in_thread($first), subtype => 'thread_broadcast', root => $root, text => 'Also for all.', %in);
 }
 
 sub file_share {
@@ -229,7 +233,8 @@ sub private_message { return message(channel => 'C0SECRET', channel_type => 'gro
 sub external_message {
     my (%in) = @_;
     my $other = delete $in{other_team} // 'T0OTHER';
-    my $first = message(shared => 1, user => 'U0OTHER1', user_team => $other, source_team => $other, text => 'from outside', %in);
+    my $first = message(
+        shared => 1, user => 'U0OTHER1', user_team => $other, source_team => $other, text => 'from outside', %in);
     $first->{event}{team} = $other;
     $first->{event}{user_profile} = {
         team => $other, name => 'guest', real_name => 'A Guest', display_name => 'guest', is_restricted => $FALSE,
@@ -252,8 +257,8 @@ sub grid_message {
 sub channel_join {
     my (%in) = @_;
     my $user = $in{user} // $DEFAULT{user};
-    return message(subtype => 'channel_join', text => "<\@$user> has joined the channel", client_msg_id => undef, blocks => undef,
-        inviter => 'U000002', %in);
+    return message(subtype => 'channel_join', text => "<\@$user> has joined the channel",
+        client_msg_id => undef, blocks => undef, inviter => 'U000002', %in);
 }
 
 # An event that is no message: %default, overridden by @in.
@@ -266,8 +271,8 @@ sub _other {
 
 # user is the bot's own when it was invited.
 sub member_joined {
-    return _other({type => 'member_joined_channel', user => $DEFAULT{bot}, channel => $DEFAULT{channel}, channel_type => 'C',
-        team => $DEFAULT{team}, inviter => 'U000001'}, @_);
+    return _other({type => 'member_joined_channel', user => $DEFAULT{bot}, channel => $DEFAULT{channel},
+        channel_type => 'C', team => $DEFAULT{team}, inviter => 'U000001'}, @_);
 }
 
 sub channel_rename {
@@ -298,7 +303,12 @@ sub _user {
 }
 
 # user => {...} changes what is named of the user's own members.
-sub team_join   { my (%in) = @_; my $u = delete $in{user} // {}; return _other({type => 'team_join',   user => _user(%$u)}, %in) }
+sub team_join {
+    my (%in) = @_;
+    my $u = delete $in{user} // {};
+    return _other({type => 'team_join', user => _user(%$u)}, %in);
+}
+
 sub user_change {
     my (%in) = @_;
     my $u = delete $in{user} // {};

@@ -53,7 +53,8 @@ sub new {
 sub post_signed {
     my ($self, $path, $type, $body, %opt) = @_;
     my $timestamp = exists $opt{timestamp} ? $opt{timestamp} : time;
-    my $signature = exists $opt{signature} ? $opt{signature} : signature($opt{secret} // $self->{secret}, $timestamp // '', $body);
+    my $signature
+        = exists $opt{signature} ? $opt{signature} : signature($opt{secret} // $self->{secret}, $timestamp // '', $body);
     my %headers = ('Content-Type' => $type);
     $headers{'X-Slack-Request-Timestamp'} = $timestamp if defined $timestamp;
     $headers{'X-Slack-Signature'}         = $signature if defined $signature;
@@ -99,7 +100,8 @@ sub trigger {
     $headers{Authorization}     = "Bearer $token" if defined $token;
     $headers{'Idempotency-Key'} = $in{key}        if defined $in{key};
     my $query = defined $in{schedule} ? '?' . $self->{http}->www_form_urlencode({schedule => $in{schedule}}) : '';
-    return $self->{http}->request(POST => $self->{url} . ($in{path} // '/study/trigger') . $query, {headers => \%headers, content => ''});
+    my $url = $self->{url} . ($in{path} // '/study/trigger') . $query;
+    return $self->{http}->request(POST => $url, {headers => \%headers, content => ''});
 }
 
 1;

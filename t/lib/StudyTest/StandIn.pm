@@ -118,7 +118,10 @@ sub wait_for {
 # Slack only: what it really holds.
 sub seed     { my ($self, @teams) = @_; return $self->call('seed', {teams => \@teams}) }
 sub say      { my ($self, %message) = @_; return $self->call('say', \%message) }
-sub messages { my ($self, %where) = @_; return @{$self->call('messages?' . HTTP::Tiny->www_form_urlencode(\%where))->{messages}} }
+sub messages {
+    my ($self, %where) = @_;
+    return @{$self->call('messages?' . HTTP::Tiny->www_form_urlencode(\%where))->{messages}};
+}
 
 # Every message of the bot: {team, channel, user (of a DM), message}.
 sub posted {

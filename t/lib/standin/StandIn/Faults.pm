@@ -80,7 +80,7 @@ sub _matches ($match, $req) {
             return 0 if index($req->{body}, $want) < 0;
             next;
         }
-        my $have = $key eq 'method' || $key eq 'path' ? $req->{$key} : $key eq 'team' ? $req->{team} : $req->{args}{$key};
+        my $have = $key =~ /^(?:method|path|team)$/ ? $req->{$key} : $req->{args}{$key};
         return 0 if !defined $have;
         return 0 if !grep { $_ eq $have } ref $want ? @$want : $want;
     }

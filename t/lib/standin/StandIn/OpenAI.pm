@@ -62,12 +62,14 @@ sub refuse ($self, $req, $fault) {
     $headers{'retry-after-ms'} = $fault->{retry_after_ms} if defined $fault->{retry_after_ms};
     return {status => $status, headers => \%headers, body => $fault->{body}} if defined $fault->{body};
     my $code = $fault->{error} // ($status == 429 ? 'rate_limit_exceeded' : $status >= 500 ? 'server_error' : undef);
-    return {status => $status, headers => \%headers, body => _error_body($code, "The stand-in was told to answer $status.")};
+    my $message = "The stand-in was told to answer $status.";
+    return {status => $status, headers => \%headers, body => _error_body($code, $message)};
 }
 
 sub _error_body ($code, $message) {
-    my %type = (rate_limit_exceeded => 'requests', insufficient_quota => 'insufficient_quota', server_error => 'server_error');
-    return {error => {message => $message, type => $type{$code // ''} // 'invalid_request_error', param => undef, code => $code}};
+    my %types = (rate_limit_exceeded => 'requests', map { $_ => $_ } qw(insufficient_quota server_error));
+    my $type  = $types{$code // ''} // 'invalid_request_error';
+    return {error => {message => $message, type => $type, param => undef, code => $code}};
 }
 
 sub _fail ($status, $code, $message, %headers) {
@@ -88,9 +90,12 @@ sub _limit_headers ($self) {
     my $rpm  = $set->{rpm} || 10_000;
     my $left = $set->{remaining_requests} // ($set->{rpm} ? int($self->{buckets}{rpm}{left} // $rpm) : $rpm - 1);
     return (
-        'x-ratelimit-limit-requests' => $rpm, 'x-ratelimit-limit-tokens' => 2_000_000,
-        'x-ratelimit-remaining-requests' => $left, 'x-ratelimit-remaining-tokens' => $set->{remaining_tokens} // 1_999_000,
-        'x-ratelimit-reset-requests' => $left > 0 ? '6ms' : int(60_000 / $rpm) . 'ms', 'x-ratelimit-reset-tokens' => '20ms',
+        'x-ratelimit-limit-requests'     => $rpm,
+        'x-ratelimit-limit-tokens'       => 2_000_000,
+        'x-ratelimit-remaining-requests' => $left,
+        'x-ratelimit-remaining-tokens'   => $set->{remaining_tokens} // 1_999_000,
+        'x-ratelimit-reset-requests'     => $left > 0 ? '6ms' : int(60_000 / $rpm) . 'ms',
+        'x-ratelimit-reset-tokens'       => '20ms',
     );
 }
 
@@ -100,7 +105,8 @@ sub _answer ($self, $req, $kind) {
         return _fail(401, 'invalid_api_key', 'Incorrect API key provided.');
     }
     if ($req->{method} eq 'models') {
-        return {body => {object => 'list', data => [map { {id => $_, object => 'model', owned_by => 'stand-in'} } @{$set->{models}}]}};
+        my @models = map { {id => $_, object => 'model', owned_by => 'stand-in'} } @{$set->{models}};
+        return {body => {object => 'list', data => \@models}};
     }
     return _fail(404, undef, "Unknown request URL: $req->{path}")               if $req->{method} eq 'unknown';
     return _fail(405, 'method_not_supported', 'Only POST requests are accepted.') if $req->{http_method} ne 'POST';

@@ -27,7 +27,8 @@ my @PHRASES = (
 sub records (@texts) {
     my @out;
     for my $text (@texts) {
-        while ($text =~ m{<(record|message|note|entry)\b[^<>]*?\b(?:id|n|no|number|ref)="?([\w.-]+)"?[^<>]*>\s*(.*?)\s*</\1>}sg) {
+        my $id = qr/\b(?:id|n|no|number|ref)="?([\w.-]+)"?/;
+        while ($text =~ m{<(record|message|note|entry)\b[^<>]*?$id[^<>]*>\s*(.*?)\s*</\1>}sg) {
             push @out, {id => $2, text => $3};
         }
         next if @out;
@@ -73,7 +74,8 @@ sub _value ($self, $schema, $name, $depth) {
     return $schema->{const}   if exists $schema->{const};
     return $schema->{enum}[0] if ref $schema->{enum} eq 'ARRAY';
 
-    my @types = ref $schema->{type} ? @{$schema->{type}} : $schema->{type} // (_is_object($schema) ? 'object' : 'string');
+    my $types = $schema->{type} // (_is_object($schema) ? 'object' : 'string');
+    my @types = ref $types ? @$types : $types;
     my ($type) = ((grep { $_ ne 'null' } @types), 'null');
     return _object($self, $schema, $name, $depth) if $type eq 'object';
     return _array($self, $schema, $name, $depth)  if $type eq 'array';
@@ -180,8 +182,7 @@ sub _string ($self, $schema, $name) {
     my $text = sprintf _phrase($name, $record->{text}), first_words($record->{text}, 8);
     $text .= " $HOSTILE" if $self->{hostile};
     $text .= ' and so on' while length $text < ($schema->{minLength} // 0);
-    $text = substr $text, 0, $schema->{maxLength} if defined $schema->{maxLength} && length $text > $schema->{maxLength};
-    return $text;
+    return substr $text, 0, $schema->{maxLength} // length $text;
 }
 
 # What OpenAI asks of a strict schema: undef, or its complaint.

@@ -259,8 +259,8 @@ sub _reply ($self, $conn, $req, $reply, $fault) {
 }
 
 sub _head ($status, $headers) {
-    return join "\r\n", "HTTP/1.1 $status " . ($REASON{$status} // 'Status'), (map {"$_: $headers->{$_}"} keys %$headers),
-        '', '';
+    my @lines = map {"$_: $headers->{$_}"} keys %$headers;
+    return join "\r\n", "HTTP/1.1 $status " . ($REASON{$status} // 'Status'), @lines, '', '';
 }
 
 # Puts the answer on the wire, bent as the fault says.
@@ -340,8 +340,8 @@ sub _finish ($self, $req, $outcome) {
     $req->{took}    = Time::HiRes::time() - $req->{time};
     delete $req->{args};    # made again when asked for: it is most of the memory
     if (my $log = $self->{log}) {
-        printf $log "%.6f %s %s %s %.6f conn=%s fault=%s\n", $req->{time}, $req->{method}, length $req->{body}, $outcome,
-            $req->{took}, $req->{connection}, $req->{fault} // '-';
+        printf $log "%.6f %s %s %s %.6f conn=%s fault=%s\n", @$req{qw(time method)}, length $req->{body}, $outcome,
+            @$req{qw(took connection)}, $req->{fault} // '-';
     }
 }
 

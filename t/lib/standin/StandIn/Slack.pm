@@ -189,8 +189,8 @@ sub _ok (%body) { return {body => {ok => true, %body}} }
 
 sub _auth_test ($self, $team, $args, $req) {
     my $reply = _ok(
-        url    => "https://$team->{domain}.slack.com/", team => $team->{name}, user => 'studytracker', team_id => $team->{id},
-        user_id => $team->{bot_user_id}, bot_id => $team->{bot_id}, is_enterprise_install => false,
+        url    => "https://$team->{domain}.slack.com/", team => $team->{name}, team_id => $team->{id},
+        user   => 'studytracker', user_id => $team->{bot_user_id}, bot_id => $team->{bot_id}, is_enterprise_install => false,
     );
     $reply->{body}{enterprise_id} = $team->{enterprise_id} if $team->{enterprise_id};
     $reply->{headers}{'X-OAuth-Scopes'} = $team->{scopes};
@@ -224,7 +224,8 @@ sub _content_error ($self, $args, $max) {
     return _fail('invalid_blocks_format') if defined $blocks && length $blocks && ref $blocks ne 'ARRAY';
     my @blocks = ref $blocks ? @$blocks : ();
 
-    return _fail('no_text')      if !length($args->{text} // '') && !@blocks && !(ref $attachments eq 'ARRAY' && @$attachments);
+    my $attached = ref $attachments eq 'ARRAY' && @$attachments;
+    return _fail('no_text')      if !length($args->{text} // '') && !@blocks && !$attached;
     return _fail('msg_too_long') if length($args->{text} // '') > $max;
     my @wrong = _block_errors(@blocks);
     return _fail('invalid_blocks', @wrong) if @wrong;
@@ -297,7 +298,8 @@ sub _post ($self, $team, $args, $req) {
 
     my $set = $self->settings;
     if ($set->{limits} && $set->{post_interval} > 0) {
-        my $wait = StandIn::Limits::take($self->{buckets}, "$channel->{id} post", $set->{post_burst}, 1 / $set->{post_interval});
+        my $rate = 1 / $set->{post_interval};
+        my $wait = StandIn::Limits::take($self->{buckets}, "$channel->{id} post", $set->{post_burst}, $rate);
         return _ratelimited($wait) if $wait;
     }
     my $message = $world->post(
@@ -426,7 +428,7 @@ sub _user_info ($self, $team, $args, $req) {
 }
 
 sub _team_info ($self, $team, $args, $req) {
-    return _ok(team => {id => $team->{id}, name => $team->{name}, domain => $team->{domain}, email_domain => '', icon => {}});
+    return _ok(team => {email_domain => '', icon => {}, map { $_ => $team->{$_} } qw(id name domain)});
 }
 
 sub _react ($self, $team, $args, $req) {

@@ -26,8 +26,9 @@ sub by_token ($self, $token) { return $self->{tokens}{$token} }
 sub seed_team ($self, $in) {
     my $id   = $in->{id} // die "a team needs an id\n";
     my $team = $self->{teams}{$id} //= {
-        id     => $id,  name => "Team $id", domain => lc $id, bot_user_id => "UBOT$id", bot_id => "B$id", app_id => 'A0STUDY',
-        token  => "xoxb-$id", scopes => 'channels:history,channels:read,chat:write,im:history,im:write,team:read,users:read',
+        id     => $id, name => "Team $id", domain => lc $id, token => "xoxb-$id", app_id => 'A0STUDY',
+        bot_id => "B$id", bot_user_id => "UBOT$id",
+        scopes => 'channels:history,channels:read,chat:write,im:history,im:write,team:read,users:read',
         users  => {}, channels => {}, dms => {},
     };
     delete $self->{tokens}{$team->{token}};
@@ -37,7 +38,8 @@ sub seed_team ($self, $in) {
     delete $team->{token_error} if exists $in->{token_error} && !defined $in->{token_error};
     $self->{tokens}{$team->{token}} = $team;
 
-    $self->_add_user($team, %$_) for {id => $team->{bot_user_id}, name => 'studytracker', is_bot => true}, @{$in->{users} // []};
+    my $bot = {id => $team->{bot_user_id}, name => 'studytracker', is_bot => true};
+    $self->_add_user($team, %$_) for $bot, @{$in->{users} // []};
     for my $channel (@{$in->{channels} // []}) {
         my %members = map { $_ => 1 } @{$channel->{members} // []};
         my $have    = $team->{channels}{$channel->{id}} //= _new_channel($channel->{id});
@@ -208,7 +210,8 @@ sub posted_by_bot ($self, $team_id) {
         for my $channel (values %{$team->{channels}}) {
             for my $message (@{$channel->{messages}}) {
                 next if ($message->{bot_id} // '') ne $team->{bot_id};
-                push @out, {team => $team->{id}, channel => $channel->{id}, user => $channel->{user}, message => $message};
+                push @out, {team => $team->{id}, channel => $channel->{id}, message => $message};
+                $out[-1]{user} = $channel->{user} if $channel->{user};
             }
         }
     }
