@@ -41,6 +41,7 @@ typedef struct {
 } ngx_http_study_ctx_t;
 
 
+static ngx_int_t ngx_http_study_is_post(ngx_http_request_t *r);
 static ngx_http_study_ctx_t *ngx_http_study_create_ctx(ngx_http_request_t *r);
 static void ngx_http_study_headers(ngx_http_request_t *r,
     ngx_http_study_ctx_t *ctx);
@@ -79,8 +80,9 @@ ngx_http_study_slack_handler(ngx_http_request_t *r)
     ngx_http_study_ctx_t       *ctx;
     ngx_http_study_loc_conf_t  *slcf;
 
-    if (r->method != NGX_HTTP_POST) {
-        return ngx_http_study_method_not_allowed(r, "POST");
+    rc = ngx_http_study_is_post(r);
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     ctx = ngx_http_study_create_ctx(r);
@@ -127,17 +129,30 @@ ngx_http_study_slack_handler(ngx_http_request_t *r)
 }
 
 
+/* a subrequest has the headers of another request, and maybe its body */
+
+static ngx_int_t
+ngx_http_study_is_post(ngx_http_request_t *r)
+{
+    if (r != r->main) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "a subrequest cannot be accepted as an event");
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (r->method != NGX_HTTP_POST) {
+        return ngx_http_study_method_not_allowed(r, "POST");
+    }
+
+    return NGX_OK;
+}
+
+
 static ngx_http_study_ctx_t *
 ngx_http_study_create_ctx(ngx_http_request_t *r)
 {
     ngx_http_study_ctx_t       *ctx;
     ngx_http_study_loc_conf_t  *slcf;
-
-    if (r != r->main) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "a subrequest cannot be accepted as an event");
-        return NULL;
-    }
 
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_study_ctx_t));
     if (ctx == NULL) {
@@ -441,25 +456,19 @@ ngx_http_study_trigger_handler(ngx_http_request_t *r)
     ngx_http_study_ctx_t       *ctx;
     ngx_http_study_loc_conf_t  *slcf;
 
-    if (r->method != NGX_HTTP_POST) {
-        return ngx_http_study_method_not_allowed(r, "POST");
+    rc = ngx_http_study_is_post(r);
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     slcf = ngx_http_get_module_loc_conf(r, ngx_http_study_module);
 
     if (!ngx_http_study_authorized(r, slcf)) {
 
-        h = ngx_list_push(&r->headers_out.headers);
+        h = ngx_http_study_add_header(r, "WWW-Authenticate", "Bearer");
         if (h == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
-
-        h->hash = 1;
-#if (nginx_version >= 1023000)
-        h->next = NULL;
-#endif
-        ngx_str_set(&h->key, "WWW-Authenticate");
-        ngx_str_set(&h->value, "Bearer");
 
         r->headers_out.www_authenticate = h;
 
@@ -825,24 +834,38 @@ ngx_http_study_answer(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t
 ngx_http_study_method_not_allowed(ngx_http_request_t *r, const char *allow)
 {
-    ngx_table_elt_t             *h;
     ngx_http_study_main_conf_t  *smcf;
+
+    if (ngx_http_study_add_header(r, "Allow", allow) == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    smcf = ngx_http_get_module_main_conf(r, ngx_http_study_module);
+    ngx_http_study_count(smcf, outcomes[NGX_HTTP_STUDY_BAD_METHOD]);
+
+    return NGX_HTTP_NOT_ALLOWED;
+}
+
+
+ngx_table_elt_t *
+ngx_http_study_add_header(ngx_http_request_t *r, const char *name,
+    const char *value)
+{
+    ngx_table_elt_t  *h;
 
     h = ngx_list_push(&r->headers_out.headers);
     if (h == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NULL;
     }
 
     h->hash = 1;
 #if (nginx_version >= 1023000)
     h->next = NULL;
 #endif
-    ngx_str_set(&h->key, "Allow");
-    h->value.data = (u_char *) allow;
-    h->value.len = ngx_strlen(allow);
+    h->key.data = (u_char *) name;
+    h->key.len = ngx_strlen(name);
+    h->value.data = (u_char *) value;
+    h->value.len = ngx_strlen(value);
 
-    smcf = ngx_http_get_module_main_conf(r, ngx_http_study_module);
-    ngx_http_study_count(smcf, outcomes[NGX_HTTP_STUDY_BAD_METHOD]);
-
-    return NGX_HTTP_NOT_ALLOWED;
+    return h;
 }

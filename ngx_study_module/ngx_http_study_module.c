@@ -44,6 +44,17 @@ static ngx_uint_t  ngx_http_study_kind_trigger = NGX_HTTP_STUDY_TRIGGER;
 static ngx_uint_t  ngx_http_study_kind_metrics = NGX_HTTP_STUDY_METRICS;
 
 
+/* in the order of ngx_http_study_kind_e */
+
+static ngx_http_handler_pt  ngx_http_study_handlers[] = {
+    ngx_http_study_slack_handler,
+    ngx_http_study_slack_handler,
+    ngx_http_study_slack_handler,
+    ngx_http_study_trigger_handler,
+    ngx_http_study_metrics_handler
+};
+
+
 #define NGX_HTTP_STUDY_ANY                                                    \
     NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF
 
@@ -392,11 +403,7 @@ ngx_http_study_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     {
         conf->kind = prev->kind;
 
-        clcf->handler = (conf->kind == NGX_HTTP_STUDY_METRICS)
-                        ? ngx_http_study_metrics_handler
-                        : (conf->kind == NGX_HTTP_STUDY_TRIGGER)
-                        ? ngx_http_study_trigger_handler
-                        : ngx_http_study_slack_handler;
+        clcf->handler = ngx_http_study_handlers[conf->kind];
     }
 
     if (conf->kind == NGX_CONF_UNSET_UINT
@@ -512,20 +519,7 @@ ngx_http_study_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     slcf->kind = *kind;
-
-    switch (slcf->kind) {
-
-    case NGX_HTTP_STUDY_METRICS:
-        clcf->handler = ngx_http_study_metrics_handler;
-        break;
-
-    case NGX_HTTP_STUDY_TRIGGER:
-        clcf->handler = ngx_http_study_trigger_handler;
-        break;
-
-    default:
-        clcf->handler = ngx_http_study_slack_handler;
-    }
+    clcf->handler = ngx_http_study_handlers[*kind];
 
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_study_module);
     smcf->used = 1;
@@ -561,7 +555,6 @@ ngx_http_study_init(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_study_header_filter(ngx_http_request_t *r)
 {
-    ngx_table_elt_t             *h;
     ngx_http_study_loc_conf_t   *slcf;
     ngx_http_study_main_conf_t  *smcf;
 
@@ -577,17 +570,9 @@ ngx_http_study_header_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
+    if (ngx_http_study_add_header(r, "X-Slack-No-Retry", "1") == NULL) {
         return NGX_ERROR;
     }
-
-    h->hash = 1;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
-    ngx_str_set(&h->key, "X-Slack-No-Retry");
-    ngx_str_set(&h->value, "1");
 
     smcf = ngx_http_get_module_main_conf(r, ngx_http_study_module);
     ngx_http_study_count(smcf, outcomes[NGX_HTTP_STUDY_TOO_LARGE]);

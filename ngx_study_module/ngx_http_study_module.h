@@ -507,6 +507,8 @@ ngx_int_t ngx_http_study_trigger_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_study_metrics_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_study_method_not_allowed(ngx_http_request_t *r,
     const char *allow);
+ngx_table_elt_t *ngx_http_study_add_header(ngx_http_request_t *r,
+    const char *name, const char *value);
 
 
 /* metrics */

@@ -64,7 +64,7 @@ $ENV{TEST_NGINX_SERVROOT} //= "$ROOT/build/test/servroot";
 $ENV{TEST_NGINX_SERVER_PORT} //= free_port();
 $ENV{TEST_NGINX_SLEEP} //= '0.015';
 $ENV{TEST_NGINX_LOAD_MODULES} = join ' ', grep { length }
-    $ENV{TEST_NGINX_LOAD_MODULES}, "$ROOT/build/ngx_http_study_module.so";
+    $ENV{TEST_NGINX_LOAD_MODULES}, $ENV{TEST_NGINX_STUDY_MODULE} // "$ROOT/build/ngx_http_study_module.so";
 $ENV{PATH} .= ':/usr/sbin:/sbin';
 
 if ($ENV{TEST_NGINX_USE_VALGRIND}) {
@@ -386,8 +386,8 @@ sub answer {
     my $buf = delete ${*$socket}{study_rest} // '';
     my $end = time + ($limit // 10 * slow());
     while (1) {
-        if ($buf =~ /\AHTTP\/1\.[01] (\d+)[^\r]*\r\n(.*?)\r\n\r\n/s) {
-            my ($status, $head, $start) = ($1, "$2\r\n", $+[0]);
+        if ($buf =~ /\AHTTP\/1\.[01] (\d+)[^\r]*\r\n((?:[^\r\n]+\r\n)*)\r\n/) {
+            my ($status, $head, $start) = ($1, $2, $+[0]);
             my %header;
             push @{ $header{ lc $1 } }, $2 while $head =~ /^([^:\r\n]+):[ ]*([^\r\n]*)/mg;
             my $length = $header{'content-length'} ? $header{'content-length'}[0] : 0;
