@@ -59,6 +59,8 @@ CREATE TABLE study.message (
     posted_at   timestamptz NOT NULL,                   -- ts as a time
     accepted_at timestamptz NOT NULL,                   -- the earliest received_at of its events
     edited_ts   study.slack_ts,
+    -- The edit event's own ts: edited_ts has whole seconds, and a second may hold two edits.
+    edited_event_ts study.slack_ts,
     deleted     boolean NOT NULL DEFAULT false,
     stored_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (team_id, channel_id, ts),
@@ -70,6 +72,12 @@ CREATE TABLE study.message (
 CREATE INDEX message_by_member ON study.message (team_id, user_id, posted_at) WHERE NOT deleted;
 -- Retention walks by time; rows arrive nearly in that order.
 CREATE INDEX message_by_time ON study.message USING brin (posted_at);
+
+-- Whether a message is a record of study: long enough to say something, or with a link or a file.
+-- What is not neither counts nor makes a digest.
+CREATE FUNCTION study.is_record(text text, files text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN char_length(text) >= 10 OR text ~* 'https?://' OR cardinality(files) > 0;
 
 -- What was applied once and must not be again: events other than messages by event_id, triggers by
 -- idempotency key or request id, commands and interactions by trigger_id. Messages are their own key.
@@ -162,6 +170,8 @@ CREATE TABLE study.digest (
     CHECK ((state = 'running') = (claim_token IS NOT NULL))
 ) WITH (fillfactor = 80);
 CREATE INDEX digest_open ON study.digest (next_at) WHERE state IN ('pending', 'running');
+-- The status page and retention walk by time.
+CREATE INDEX digest_by_time ON study.digest USING brin (created_at);
 CREATE INDEX digest_by_member ON study.digest (team_id, user_id);
 
 -- Which messages a digest is made from; the key is what keeps a message in one digest of a schedule.
@@ -171,6 +181,7 @@ CREATE TABLE study.digest_item (
     channel_id  study.slack_id NOT NULL,
     ts          study.slack_ts NOT NULL,
     digest_id   bigint NOT NULL REFERENCES study.digest ON DELETE CASCADE,
+    gone        boolean NOT NULL DEFAULT false, -- the message was deleted, and the digest told
     PRIMARY KEY (schedule_id, team_id, channel_id, ts)
 );
 CREATE INDEX digest_item_of ON study.digest_item (digest_id);
@@ -208,35 +219,55 @@ CREATE TABLE study.outbox (
 -- Head of line: the oldest unfinished reply of a target.
 CREATE INDEX outbox_head ON study.outbox (team_id, target, outbox_id)
     WHERE state IN ('pending', 'sending', 'doubtful');
+-- What an operator has to look at.
+CREATE INDEX outbox_parked ON study.outbox (outbox_id) WHERE state = 'parked';
+CREATE INDEX outbox_by_time ON study.outbox USING brin (created_at);
 CREATE INDEX outbox_of_digest ON study.outbox (digest_id);
 
--- Where replies go, one row a target: its next free second, and why it is stopped. A claim locks
--- this row, so two processes never post into one channel at once.
+-- Where replies go, one row a target: its next free second, when there is something to do, and why
+-- it is stopped. A claim locks this row, so two processes never post into one channel at once, and
+-- so does whoever adds a reply, so that due_at is never cleared beside a new one.
 CREATE TABLE study.lane (
     team_id        study.slack_id NOT NULL REFERENCES study.team,
     target         study.slack_id NOT NULL,
-    next_at        timestamptz NOT NULL DEFAULT now(),
+    next_at        timestamptz NOT NULL DEFAULT now(), -- no post before
+    due_at         timestamptz,                        -- look then; NULL: nothing unfinished
     stopped_reason text CHECK (length(stopped_reason) <= 200),
     PRIMARY KEY (team_id, target)
 ) WITH (fillfactor = 70);
+CREATE INDEX lane_due ON study.lane (due_at) WHERE due_at IS NOT NULL AND stopped_reason IS NULL;
 
--- Slack's Retry-After, a team and a method, shared by every process and machine.
+-- Slack's limits, a team and a method, shared by every process and machine: `until` is its
+-- Retry-After, `slot_at` our own pace (calls are booked one interval apart).
 CREATE TABLE study.slack_wait (
     team_id study.slack_id NOT NULL,
     method  text NOT NULL CHECK (length(method) <= 64),
-    until   timestamptz NOT NULL,
+    until   timestamptz NOT NULL DEFAULT '-infinity',
+    slot_at timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (team_id, method)
-);
+) WITH (fillfactor = 70);
 
 -- A role that was told to stop working, by an operator or by itself (the model's quota is gone).
 CREATE TABLE study.pause (
     role    text NOT NULL CHECK (role IN ('store', 'digest', 'deliver')),
     team_id text NOT NULL DEFAULT '',                   -- '': all
+    -- 'insufficient_quota' is the model's: it stops the asking, not the digests made without it.
     reason  text NOT NULL CHECK (length(reason) <= 200),
     since   timestamptz NOT NULL DEFAULT now(),
     until   timestamptz,                                -- NULL: until resumed
     PRIMARY KEY (role, team_id)
 );
+
+-- A time zone that PostgreSQL knows, whatever a profile said: an unknown one must not fail a query.
+CREATE FUNCTION study.valid_zone(zone text, fallback text) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    PERFORM now() AT TIME ZONE zone;
+    RETURN COALESCE(zone, fallback);
+EXCEPTION WHEN invalid_parameter_value THEN
+    RETURN fallback;
+END
+$$;
 
 -- What each role may do. The roles themselves are the cluster's and made in roles.sql.
 GRANT USAGE ON SCHEMA study TO study_worker, study_ctl, study_read;

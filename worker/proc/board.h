@@ -14,9 +14,9 @@
 #include "base/error.h"
 
 enum board_state {
-    BOARD_FREE, /* no such process is wanted */
+    BOARD_FREE,    /* no such process is wanted */
+    BOARD_WAITING, /* to be started, the first time or again */
     BOARD_RUNNING,
-    BOARD_CRASHED,       /* waits to be started again */
     BOARD_MISCONFIGURED, /* likewise; an operator must act first */
     BOARD_STOPPING,      /* of the configuration before this one */
 };

@@ -57,7 +57,10 @@ static const enum metric gauges[] = {
 
 int role_kind_wanted(const struct role_kind *kind, const struct config *config)
 {
-    return kind->counted ? (int)config_int(config, kind->name, "processes") : 1;
+    if (kind->counted) {
+        return (int)config_int(config, kind->name, "processes");
+    }
+    return config_string(config, "status", "listen")[0] != '\0';
 }
 
 int role_kind_most(const struct role_kind *kind)
@@ -119,7 +122,7 @@ void child_start(struct child *child, const struct child_setting *setting)
         child->start_at_ms =
             child->started_ms + clock_backoff_ms(child->failures, RESTART_BASE_MS, RESTART_MAX_MS);
         log_error("cannot start %s %d: fork: %s", child->kind->name, child->index, strerror(errno));
-        show(child, BOARD_CRASHED);
+        show(child, BOARD_WAITING);
         return;
     }
     child->pid = pid;
@@ -213,5 +216,5 @@ void child_ended(struct child *child, int status)
     metrics_add(METRIC_RESTARTS_TOTAL, child->kind->name, NULL, 1);
     child->pid = 0;
     child->start_at_ms = clock_boot_ms() + restart_ms;
-    show(child, child->misconfigured ? BOARD_MISCONFIGURED : BOARD_CRASHED);
+    show(child, child->misconfigured ? BOARD_MISCONFIGURED : BOARD_WAITING);
 }

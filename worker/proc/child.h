@@ -17,7 +17,7 @@
 struct role_kind {
     const char *name;
     int (*run)(const struct role *role);
-    bool counted; /* [name] processes says how many; else there is one */
+    bool counted; /* [name] processes says how many; else one, if [status] listen */
 };
 
 extern const struct role_kind role_kinds[];

@@ -1,0 +1,346 @@
+#!/usr/bin/perl
+
+# The scheduler: what becomes of missed times, who is owed a digest, waiting for the accept
+# logs, triggers, and that killing schedulers neither loses nor doubles a firing.
+
+use strict;
+use warnings;
+
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use StudyTest::Postgres ();
+use StudyTest::Proc qw(scratch_dir slurp wait_for);
+use StudyTest::Redis ();
+use StudyTest::Worker ();
+
+my $dir = scratch_dir('schedule');
+my $redis = StudyTest::Redis->start(dir => "$dir/redis");
+my $pg = StudyTest::Postgres->start(dir => "$dir/pg");
+my $pending = 'study:{ingest}:pending';
+
+sub worker {
+    my ($name, %config) = @_;
+
+    return StudyTest::Worker->new(
+        dir => "$dir/$name", name => $name, redis => $redis, postgres => $pg,
+        slack_url => 'http://127.0.0.1:9/api/', openai_url => 'http://127.0.0.1:9/v1',
+        config => {
+            store    => { processes => 0 },
+            digest   => { processes => 0 },
+            deliver  => { processes => 0 },
+            %config,
+        },
+    );
+}
+
+my $worker = worker('one');
+$worker->migrate;
+my $db = $pg->dbh;
+$db->do(q{DELETE FROM study.schedule});
+
+sub value { return ($db->selectrow_array(shift, undef, @_))[0] }
+
+sub schedule {
+    my ($name, %set) = @_;
+
+    my %row = (kind => 'daily', cron => '0 0 1 1 *', time_zone => 'UTC', missed => 'last', next_at => 'infinity', %set, name => $name);
+    my @columns = sort keys %row;
+    return value('INSERT INTO study.schedule (' . join(', ', @columns) . ') VALUES ('
+        . join(', ', ('?') x @columns) . ') RETURNING schedule_id', @row{@columns});
+}
+
+# A firing as a trigger makes it; AGO is how long since it was accepted.
+sub firing {
+    my ($schedule, $key, $ago) = @_;
+
+    my $id = value(q{INSERT INTO study.firing (schedule_id, time_zone, fire_at, trigger_key)
+        VALUES (?, 'UTC', now() - ?::interval, ?) RETURNING firing_id}, $schedule, $ago // '0', $key);
+    $db->do(q{NOTIFY study_firing});
+    return $id;
+}
+
+sub state_of { return value('SELECT state FROM study.firing WHERE firing_id = ?', shift) }
+
+sub settled {
+    my ($id) = @_;
+    wait_for { state_of($id) eq 'done' } 30, "firing $id to be done";
+    return;
+}
+
+# A member with one message.
+my $seconds = 0;
+
+sub record {
+    my ($user, %set) = @_;
+
+    my %m = (team => 'T1', channel => 'C1', text => 'Read two chapters of the book on queues.',
+        posted => '1 hour', accepted => '1 hour', digests => 1, consent => 'none', deleted => 0, files => '{}', %set);
+    $db->do(q{INSERT INTO study.team (team_id) VALUES (?) ON CONFLICT DO NOTHING}, undef, $m{team});
+    $db->do(q{INSERT INTO study.member (team_id, user_id, digests, consent) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING},
+        undef, $m{team}, $user, $m{digests}, $m{consent});
+    my $ts = sprintf '%010d.%06d', 1700000000 + $seconds++, 100;
+    $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, files, deleted, posted_at, accepted_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, now() - ?::interval, now() - ?::interval)},
+        undef, @m{qw(team channel)}, $ts, $user, @m{qw(text files deleted posted accepted)});
+    return $ts;
+}
+
+sub owed {
+    my ($firing) = @_;
+    return join ' ', @{ $db->selectcol_arrayref(
+        q{SELECT user_id || ':' || (SELECT count(*) FROM study.digest_item i WHERE i.digest_id = d.digest_id)
+          FROM study.digest d WHERE firing_id = ? ORDER BY user_id}, undef, $firing) };
+}
+
+# --- missed times --------------------------------------------------------------------------
+
+{
+    my $eight = q{date_trunc('hour', now()) - interval '8 hours'};
+    my $past = value("SELECT $eight");
+    my %id = map { $_ => schedule("missed-$_", cron => '0 * * * *', missed => $_, next_at => $past) } qw(last all skip);
+    my $minutes = schedule('minutes', cron => '* * * * *', next_at => value(q{SELECT date_trunc('minute', now()) - interval '3 days'}));
+    my $new = schedule('new', cron => '0 12 * * *', time_zone => 'Asia/Seoul', next_at => undef);
+    my $paused = schedule('paused', cron => '0 * * * *', paused => 1, next_at => $past);
+    my $bad = schedule('bad', cron => '0 25 * * *', next_at => undef);
+    my $lost = schedule('lost', time_zone => 'Asia/Nowhere', next_at => $past);
+    my $never = schedule('never', cron => '0 0 31 2 *', next_at => undef);
+
+    $worker->start;
+    wait_for { !value(q{SELECT count(*) FROM study.schedule WHERE NOT paused AND (next_at IS NULL OR next_at <= now())}) }
+        30, 'every schedule to be advanced';
+    wait_for { !value(q{SELECT count(*) FROM study.firing WHERE state IN ('waiting', 'collecting')}) } 30, 'firings to be done';
+
+    # What should have become of each, from the row's own times.
+    my %rule = (
+        last => q{fire_at = (SELECT max(fire_at) FROM study.firing WHERE schedule_id = f.schedule_id)},
+        all  => q{fire_at >= created_at - interval '6 hours'},
+        skip => q{fire_at > created_at - interval '60 seconds'},
+    );
+    for my $policy (sort keys %rule) {
+        my ($rows, $wrong, $done) = $db->selectrow_array(
+            qq{SELECT count(*), count(*) FILTER (WHERE (state = 'done') <> ($rule{$policy})), count(*) FILTER (WHERE state = 'done')
+               FROM study.firing f WHERE schedule_id = ?}, undef, $id{$policy});
+        cmp_ok($rows, '>=', 9, "missed = $policy: each time has a row");
+        is($wrong, 0, "... with the right fate ($done of $rows fired)");
+    }
+    is(value(q{SELECT count(*) - 3 * 1440 FROM study.firing WHERE schedule_id = ?}, $minutes), 1 + value(
+        q{SELECT floor(extract(epoch FROM max(fire_at) - min(fire_at)) / 60) - 3 * 1440 FROM study.firing WHERE schedule_id = ?}, $minutes),
+        'three days of minutes: no minute without a row');
+    is(value(q{SELECT count(*) FROM study.firing WHERE schedule_id = ? AND state = 'done' AND fire_at < created_at - interval '60 seconds'}, $minutes),
+        0, '... and only the last fired');
+    is(value(q{SELECT next_at = (CASE WHEN now() < d THEN d ELSE d + interval '1 day' END)
+        FROM study.schedule, LATERAL (SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + interval '3 hours' AS d) t
+        WHERE schedule_id = ?}, $new), 1, 'a new schedule is reckoned, in its zone');
+    is(value(q{SELECT count(*) FROM study.firing WHERE schedule_id IN (?, ?, ?, ?, ?)}, $new, $paused, $bad, $lost, $never), 0,
+        'new, paused, bad and impossible schedules have not fired');
+    is(value(q{SELECT count(*) FROM study.schedule WHERE schedule_id IN (?, ?, ?) AND next_at = 'infinity'}, $bad, $lost, $never), 3,
+        'bad ones wait to be changed');
+    my $log = slurp($worker->log);
+    like($log, qr/schedule bad does not fire until it is changed: cron: hour "25": 0 to 23/, 'the log says which hour');
+    like($log, qr/schedule lost .* there is no time zone "Asia\/Nowhere"/, '... which zone');
+    like($log, qr/schedule never .* has no time/, '... and what never comes');
+    my @said = $log =~ /schedule bad /g;
+    is(@said, 1, '... once');
+
+    my $m = $worker->metrics;
+    cmp_ok($m->{'study_worker_firings_total{outcome="skipped"}'}, '>=', 4000, 'skipped ones are counted');
+    cmp_ok($m->{'study_worker_firings_total{outcome="made_up"}'}, '>=', 6, 'and those made up');
+    wait_for { $worker->metrics->{'study_worker_last_firing_timestamp_seconds{schedule="missed-last"}'} } 10, 'the last firing to be shown';
+    is($worker->metrics->{'study_worker_last_firing_timestamp_seconds{schedule="missed-last"}'},
+        value(q{SELECT extract(epoch FROM max(fire_at))::bigint FROM study.firing WHERE schedule_id = ?}, $id{last}), 'the last firing is shown');
+    $db->do('DELETE FROM study.schedule');
+}
+
+# --- who is owed a digest ------------------------------------------------------------------
+
+{
+    my $all = schedule('all');
+    my $channel = schedule('channel', team_id => undef);
+    record('U01');
+    record('U01', channel => 'C2');
+    record('U02', text => 'short');
+    record('U03', text => 'https://x');
+    record('U04', text => '', files => '{notes.pdf}');
+    record('U05', digests => 0);
+    record('U06', consent => 'no');
+    record('U07', text => '', deleted => 1);
+    record('U08', posted => '47 hours 50 minutes');
+    record('U09', posted => '48 hours 10 minutes');
+    record('U10', accepted => '-1 hour');
+    record('U11', text => "\x{c624}\x{b298} \x{cc45}\x{c744} \x{c77d}\x{c5c8}\x{c5b4}\x{c694}");     # ten code points
+    record('U12', text => "\x{c624}\x{b298} \x{cc45}\x{c744} \x{c77d}\x{c5c8}\x{c5b4}");
+    record('U13', text => 'ok');
+    record('U13');
+    record('U20', team => 'T2');
+    $db->do(q{UPDATE study.schedule SET team_id = 'T1', channel_id = 'C2' WHERE schedule_id = ?}, undef, $channel);
+    my $weekly = schedule('weekly', kind => 'weekly', team_id => 'T1');
+
+    my $before = time;
+    my $first = firing($all, 'trigger:1');
+    settled($first);
+    is(owed($first), 'U01:2 U03:1 U04:1 U08:1 U11:1 U13:1 U20:1', 'members with records of the last two days');
+    is(value('SELECT digests FROM study.firing WHERE firing_id = ?', $first), 7, '... counted in the row');
+    is(value(q{SELECT count(*) FROM study.digest WHERE firing_id = ? AND state = 'pending'
+        AND deadline BETWEEN created_at + interval '29 minutes' AND created_at + interval '31 minutes'}, $first), 7, '... with a deadline');
+
+    my $again = firing($all, 'trigger:2');
+    settled($again);
+    is(owed($again), '', 'a message is in one digest of a schedule');
+    record('U01');
+    my $third = firing($all, 'trigger:3');
+    settled($third);
+    is(owed($third), 'U01:1', '... a new one in the next');
+
+    my $other = firing($channel, 'trigger:1');
+    settled($other);
+    is(owed($other), 'U01:1', "a channel's schedule sees that channel");
+    my $week = firing($weekly, 'trigger:1');
+    settled($week);
+    is(owed($week), 'U01:3 U03:1 U04:1 U08:1 U09:1 U11:1 U13:1', 'a weekly one eight days of its workspace');
+
+    # More than two slices, with members who have nothing between them.
+    $db->do(q{INSERT INTO study.member (team_id, user_id) SELECT 'T3', 'V' || lpad(i::text, 5, '0') FROM generate_series(1, 2500) i
+        ON CONFLICT DO NOTHING}) if $db->do(q{INSERT INTO study.team (team_id) VALUES ('T3')});
+    $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
+        SELECT 'T3', 'C1', (1600000000 + i * 3 + n) || '.000100', 'V' || lpad(i::text, 5, '0'), 'A record of what was studied', now() - interval '1 hour', now() - interval '1 hour'
+        FROM generate_series(1, 2500) i, generate_series(0, 2) n WHERE i % 5 <> 0});
+    my $many = firing($all, 'trigger:4');
+    settled($many);
+    is(value('SELECT count(*) FROM study.digest WHERE firing_id = ?', $many), 2000, '2500 members, of whom 2000 are owed one');
+    is(value('SELECT count(*) FROM study.digest_item i JOIN study.digest d USING (digest_id) WHERE firing_id = ?', $many), 6000, '... of three messages');
+    like(slurp($worker->log), qr/firing $many of all: 2000 digests/, '... and the log says so');
+
+    # Two firings of one schedule at once: still one digest a message.
+    record(sprintf('W%03d', $_), team => 'T4') for 1 .. 50;
+    my @both = map { firing($all, "trigger:5$_") } 1 .. 4;
+    settled($_) for @both;
+    is(value('SELECT count(*) FROM study.digest WHERE firing_id = ANY(?)', \@both), 50, 'firings at one time share their members out');
+}
+
+# --- the accept logs -----------------------------------------------------------------------
+
+{
+    my $late = schedule('late');
+    my $client = $redis->client;
+    my $element = qq({"v":1,"kind":"event","received_at":1795372952123,"retry_num":0,"retry_reason":"","content_type":"application/json","request_id":"r1","idempotency_key":""}\n{);
+
+    $client->rpush($pending, $element);
+    my $waits = firing($late, 'trigger:1');
+    wait_for { value('SELECT claim_token IS NOT NULL FROM study.firing WHERE firing_id = ?', $waits) } 10, 'the firing to be claimed';
+    sleep 0.7;
+    is(state_of($waits), 'waiting', 'a firing waits for what was accepted before it');
+
+    my $next = firing($late, 'trigger:2');
+    $db->do(q{UPDATE study.firing SET state = 'collecting' WHERE firing_id = ?}, undef, $next);
+    my $seen = eval { settled($next); 1 };
+    ok($seen, 'one that waits does not delay another') or diag($@);
+    is(state_of($waits), 'waiting', '... and still waits');
+
+    # What comes after the mark does not count.
+    $worker->write_config({ store => { processes => 1 } });
+    $worker->proc->signal('HUP');
+    settled($waits);
+    is($client->llen($pending), 0, 'once the element is stored, it goes on');
+    is(value('SELECT overdue::int FROM study.firing WHERE firing_id = ?', $waits), 0, '... and is not overdue');
+    is(value('SELECT count(*) FROM study.dead_event'), 1, '... the element being a bad one');
+
+    # An element that is leased, its worker stopped, is not through either.
+    my ($store) = grep { slurp("/proc/$_/cmdline") =~ /store/ } $worker->children;
+    ok($store, 'there is a store process');
+    kill STOP => $store;
+    $client->rpush($pending, $element =~ s/r1/r2/r);
+    my $held = firing($late, 'trigger:3');
+    sleep 0.7;
+    is(state_of($held), 'waiting', 'nor is one that a process holds on to');
+    kill CONT => $store;
+    settled($held);
+    pass('... until it goes on');
+
+    # The trigger's way: through the store, twice with one key.
+    my $trigger = sub {
+        my ($request, $key, $name) = @_;
+        my $ms = int(time * 1000);
+        $client->rpush('study:{ingest}:control', qq({"v":1,"kind":"trigger","received_at":$ms,"retry_num":0,"retry_reason":"","content_type":"application/x-www-form-urlencoded","request_id":"$request","idempotency_key":"$key"}\nschedule=$name));
+    };
+    $trigger->('q1', 'k1', 'late');
+    $trigger->('q2', 'k1', 'late');
+    $trigger->('q3', '', 'late');
+    $trigger->('q4', 'k4', 'nobody');
+    wait_for { $client->llen('study:{ingest}:control') == 0 && value(q{SELECT count(*) FROM study.dead_event WHERE reason = 'unknown_schedule'}) } 20, 'triggers to be stored';
+    is(value(q{SELECT string_agg(trigger_key, ' ' ORDER BY trigger_key) FROM study.firing WHERE schedule_id = ? AND fire_at > now() - interval '1 hour'
+        AND trigger_key !~ '^trigger:[123]$'}, $late), 'trigger:k1 trigger:q3', 'one firing a key, or a request');
+    is(value(q{SELECT count(*) FROM study.dead_event WHERE reason = 'unknown_schedule'}), 1, 'an unknown schedule is kept as dead');
+    wait_for { !value(q{SELECT count(*) FROM study.firing WHERE state <> 'done' AND schedule_id = ?}, $late) } 20, 'the triggers to be done';
+    $worker->stop;
+    is($worker->proc->status, 0, 'the worker stopped in order');
+
+    # A server that cannot be asked.
+    my $gone = worker('gone', schedule => { max_wait => '2s' }, redis => { servers => $redis->address . " unix:$dir/nobody.sock" });
+    $gone->start;
+    my $from = time;
+    my $overdue = firing($late, 'trigger:9');
+    settled($overdue);
+    cmp_ok(time - $from, '>=', 1.9, 'an unreachable server waits out max_wait');
+    is(value('SELECT overdue::int FROM study.firing WHERE firing_id = ?', $overdue), 1, '... which the row says');
+    like(slurp($gone->log), qr/schedule\[\d+\] firing $overdue of late goes on after/, '... and the log');
+    is($gone->metrics->{'study_worker_firings_total{outcome="max_wait"}'}, 1, '... and the counter');
+    my @said = slurp($gone->log) =~ /schedule\[\d+\] unix:\S+nobody.sock: .*; trying again/g;
+    is(@said, 1, 'that it is away is said once');
+    $gone->stop;
+}
+
+# --- schedulers that are killed ------------------------------------------------------------
+
+{
+    $db->do('DELETE FROM study.schedule');
+    $db->do('DELETE FROM study.message');
+    $db->do('DELETE FROM study.member');
+    record(sprintf('X%04d', $_), team => sprintf 'T%d', $_ % 3) for 1 .. 300;
+
+    my @workers = map { worker("killed$_", schedule => { processes => 2 }) } 1 .. 2;
+    $_->start for @workers;
+
+    my (@ids, $kills);
+    my $seed = $ENV{STUDY_SEED} // time ^ $$;
+    diag("seed $seed") if $ENV{STUDY_SEED};
+    srand $seed;
+    my $end = time + 8;
+    while (time < $end) {
+        push @ids, schedule(sprintf('s%03d', scalar @ids), cron => '* * * * *', missed => 'all',
+            next_at => value(q{SELECT date_trunc('minute', now()) - interval '20 minutes'})) if @ids < 60;
+        my $worker = $workers[ rand @workers ];
+        if (rand() < 0.05) {
+            $worker->proc->stop('KILL');
+            $worker->start(wait => 0);
+            $kills++;
+        }
+        my @schedulers = grep { (eval { slurp("/proc/$_/cmdline") } // '') =~ /schedule/ } $worker->children;
+        if (@schedulers && rand() < 0.5) {
+            kill KILL => $schedulers[ rand @schedulers ];
+            $kills++;
+        }
+        sleep 0.05 + rand 0.1;
+    }
+    cmp_ok($kills, '>', 10, "$kills were killed (seed $seed)");
+    wait_for { !value(q{SELECT count(*) FROM study.firing WHERE state IN ('waiting', 'collecting')})
+        && !value(q{SELECT count(*) FROM study.schedule WHERE next_at <= now()}) } 60, 'everything to settle';
+    $_->stop for @workers;
+
+    is(value(q{SELECT count(*) FROM (SELECT fire_at - lag(fire_at) OVER (PARTITION BY schedule_id ORDER BY fire_at) AS gap FROM study.firing) g
+        WHERE gap <> interval '1 minute'}), 0, 'one firing a minute, none missing and none twice');
+    is(value(q{SELECT count(DISTINCT schedule_id) FROM study.firing WHERE state = 'done'}), scalar @ids, '... of each schedule');
+    is(value(q{SELECT count(*) FROM study.firing WHERE state <> 'done'}), 0, '... all of them collected');
+    is(value('SELECT count(*) FROM study.digest'), 300 * @ids, 'each member has one digest of each schedule');
+    is(value('SELECT count(*) FROM study.digest_item'), 300 * @ids, '... of the one message');
+    is(value('SELECT count(*) FROM study.digest d WHERE NOT EXISTS (SELECT FROM study.digest_item i WHERE i.digest_id = d.digest_id)'), 0,
+        '... and no digest is empty');
+    is(value('SELECT count(*) FROM study.firing f WHERE digests <> (SELECT count(*) FROM study.digest d WHERE d.firing_id = f.firing_id)'), 0,
+        "the rows' own counts agree");
+}
+
+$db->disconnect;
+done_testing;

@@ -1,0 +1,86 @@
+/*
+ * Firings: rows that say "the digests of this schedule for T are owed". A firing waits until the
+ * accept logs have caught up with T, then its members are collected in slices, a transaction each,
+ * with the cursor in the row; so any number of schedulers may die at any moment.
+ *
+ * A firing is claimed with a lease and a token, and every later write names the token. Times are
+ * PostgreSQL's.
+ */
+#ifndef STUDY_DB_FIRINGS_H
+#define STUDY_DB_FIRINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "io/pg.h"
+
+/*
+ * A trigger: a firing with an identity ("trigger:...", at most 300 bytes) of its own, for all that
+ * was accepted before `received_at_us`. One that was there already is the same firing, and no
+ * error. *known is false when there is no such schedule; a paused one is triggered all the same.
+ * Call it in a transaction.
+ */
+bool db_firing_trigger(struct pg *pg, struct str schedule, struct str identity,
+                       int64_t received_at_us, bool *known, struct error *err);
+
+struct firing_time {
+    int64_t at; /* Unix seconds */
+    bool skipped;
+};
+
+/* Those that are not there yet; *added counts them. In the transaction that advances the schedule.
+ */
+bool db_firings_insert(struct pg *pg, int64_t schedule_id, const char *time_zone,
+                       const struct firing_time *times, size_t count, int64_t *added,
+                       struct error *err);
+
+struct firing_claim {
+    int64_t firing_id;
+    int64_t schedule_id;
+    char token[40];
+    char schedule[65];
+    int64_t waited_ms; /* since it was due and known, at the time of the claim */
+    bool collecting;   /* begun by one that did not finish */
+};
+
+/* The oldest due firings that nobody holds, at most `max`. */
+bool db_firings_claim(struct pg *pg, int64_t lease_ms, size_t max, struct firing_claim *out,
+                      size_t *count, struct error *err);
+
+/* held[i] tells whether claim i is still ours; its lease then starts anew. */
+bool db_firings_renew(struct pg *pg, int64_t lease_ms, const struct firing_claim *claims,
+                      size_t count, bool *held, struct error *err);
+
+/* Gives a claim back. */
+bool db_firing_release(struct pg *pg, const struct firing_claim *claim, struct error *err);
+
+/* How long until there is a firing or schedule to look at; INT64_MAX: none in sight. */
+bool db_firings_next_ms(struct pg *pg, int64_t *ms, struct error *err);
+
+struct firing_slice_limits {
+    int64_t members;
+    int64_t lease_ms;
+    int64_t deadline_ms; /* of the digests, from now */
+    bool overdue;        /* written down: the accept logs had not caught up */
+};
+
+enum firing_slice { FIRING_MORE, FIRING_DONE, FIRING_BUSY, FIRING_LOST };
+
+/*
+ * The next slice of members, in a transaction of its own: a digest row for each that has records,
+ * with its items. A record is a message that counts (study.is_record), of the schedule's workspace
+ * and channel, accepted before T, posted within the kind's window (daily 48 hours, weekly 8 days),
+ * and in no digest of the schedule. Members who want none, or said no, get none.
+ *
+ * FIRING_BUSY: another firing of the same schedule is at it, try again. FIRING_LOST: not ours.
+ * A message that is deleted at this moment may become an item: whoever reads items skips deleted
+ * messages, and cancels a digest that has no other.
+ */
+bool db_firing_collect(struct pg *pg, const struct firing_claim *claim,
+                       const struct firing_slice_limits *limits, enum firing_slice *result,
+                       int64_t *digests, struct error *err);
+
+#endif

@@ -1,0 +1,176 @@
+/*
+ * Collecting: from a firing to digest rows, about a thousand members a transaction. Members are
+ * walked in the order of their key, whether or not they have records, so a slice's cost has a bound
+ * in quiet workspaces too. Two firings of one schedule (a trigger beside the clock) must not take
+ * one message both: an advisory lock of the transaction keeps them apart, and the unique key of
+ * digest_item is what would fail if it did not.
+ */
+#include <stdio.h>
+
+#include "db/firings.h"
+
+struct scope {
+    struct str team, channel; /* absent: all */
+    struct str cursor_team, cursor_user;
+    int64_t fire_at_us, from_us;
+};
+
+static bool lock_schedule(struct pg *pg, int64_t schedule_id, bool *locked, struct error *err)
+{
+    static const char sql[] =
+        "SELECT pg_try_advisory_xact_lock(hashtextextended('study.collect', $1))";
+    struct pg_args *args = pg_args_create();
+    struct pg_result *res = NULL;
+
+    pg_arg_int(args, schedule_id);
+    bool ok = pg_exec(pg, sql, args, &res, err);
+    *locked = ok && pg_bool(res, 0, 0);
+    pg_args_destroy(&args);
+    pg_result_destroy(&res);
+    return ok;
+}
+
+/* Locks the firing's row, if it is still ours, and reads where it stands; *res keeps the strings.
+ */
+static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct scope *scope,
+                       struct pg_result **res, struct error *err)
+{
+    static const char sql[] =
+        "SELECT s.team_id, s.channel_id, COALESCE(f.cursor_team::text, ''),"
+        "  COALESCE(f.cursor_user::text, ''), (extract(epoch FROM f.fire_at) * 1000000)::bigint,"
+        "  (extract(epoch FROM f.fire_at - CASE s.kind WHEN 'weekly' THEN interval '192 hours'"
+        "    ELSE interval '48 hours' END) * 1000000)::bigint"
+        " FROM study.firing f JOIN study.schedule s USING (schedule_id)"
+        " WHERE f.firing_id = $1 AND f.claim_token = $2::text::uuid"
+        " FOR NO KEY UPDATE OF f";
+    struct pg_args *args = pg_args_create();
+
+    pg_arg_int(args, claim->firing_id);
+    pg_arg_cstr(args, claim->token);
+    bool ok = pg_exec(pg, sql, args, res, err);
+    pg_args_destroy(&args);
+    if (ok && pg_rows(*res) == 1) {
+        scope->team = pg_str(*res, 0, 0);
+        scope->channel = pg_str(*res, 0, 1);
+        scope->cursor_team = pg_str(*res, 0, 2);
+        scope->cursor_user = pg_str(*res, 0, 3);
+        scope->fire_at_us = pg_int(*res, 0, 4);
+        scope->from_us = pg_int(*res, 0, 5);
+    }
+    return ok;
+}
+
+/* The OFFSET keeps the planner to one index scan a member, whatever it believes of the tables. */
+static const char slice_sql[] =
+    "WITH slice AS MATERIALIZED ("
+    "  SELECT team_id, user_id, digests AND consent <> 'no' AS wanted FROM study.member"
+    "  WHERE (team_id, user_id) > ($6, $7) AND ($4 IS NULL OR team_id = $4)"
+    "  ORDER BY team_id, user_id LIMIT $8),"
+    " records AS MATERIALIZED ("
+    "  SELECT s.team_id, s.user_id, r.channel_id, r.ts FROM slice s CROSS JOIN LATERAL ("
+    "   SELECT m.channel_id, m.ts FROM study.message m"
+    "   WHERE m.team_id = s.team_id AND m.user_id = s.user_id AND NOT m.deleted"
+    "    AND m.posted_at >= $9 AND m.accepted_at < $10 AND ($5 IS NULL OR m.channel_id = $5)"
+    "    AND study.is_record(m.text, m.files)"
+    "    AND NOT EXISTS (SELECT FROM study.digest_item i WHERE i.schedule_id = $3"
+    "     AND i.team_id = m.team_id AND i.channel_id = m.channel_id AND i.ts = m.ts)"
+    "   OFFSET 0) r"
+    "  WHERE s.wanted),"
+    " owed AS ("
+    "  INSERT INTO study.digest (firing_id, schedule_id, team_id, user_id, deadline)"
+    "  SELECT $1, $3, team_id, user_id, now() + $11 * interval '1 millisecond'"
+    "  FROM records GROUP BY team_id, user_id"
+    "  RETURNING digest_id, team_id, user_id),"
+    " items AS ("
+    "  INSERT INTO study.digest_item (schedule_id, team_id, channel_id, ts, digest_id)"
+    "  SELECT $3, r.team_id, r.channel_id, r.ts, o.digest_id"
+    "  FROM records r JOIN owed o USING (team_id, user_id)),"
+    " walked AS (SELECT count(*) < $8 AS done FROM slice),"
+    " last AS (SELECT team_id, user_id FROM slice ORDER BY team_id DESC, user_id DESC LIMIT 1)"
+    " UPDATE study.firing f SET"
+    "  state = CASE WHEN w.done THEN 'done' ELSE 'collecting' END,"
+    "  done_at = CASE WHEN w.done THEN now() END,"
+    "  claim_token = CASE WHEN NOT w.done THEN f.claim_token END,"
+    "  lease_until = CASE WHEN NOT w.done THEN now() + $12 * interval '1 millisecond' END,"
+    "  cursor_team = COALESCE((SELECT team_id FROM last), f.cursor_team),"
+    "  cursor_user = COALESCE((SELECT user_id FROM last), f.cursor_user),"
+    "  overdue = f.overdue OR $13,"
+    "  digests = f.digests + (SELECT count(*) FROM owed)"
+    " FROM walked w WHERE f.firing_id = $1 AND f.claim_token = $2::text::uuid"
+    " RETURNING w.done, (SELECT count(*) FROM owed)";
+
+static bool collect(struct pg *pg, const struct firing_claim *claim, const struct scope *scope,
+                    const struct firing_slice_limits *limits, bool *done, int64_t *digests,
+                    struct error *err)
+{
+    struct pg_args *args = pg_args_create();
+    struct pg_result *res = NULL;
+
+    pg_arg_int(args, claim->firing_id);
+    pg_arg_cstr(args, claim->token);
+    pg_arg_int(args, claim->schedule_id);
+    pg_arg_str(args, scope->team);
+    pg_arg_str(args, scope->channel);
+    pg_arg_str(args, scope->cursor_team);
+    pg_arg_str(args, scope->cursor_user);
+    pg_arg_int(args, limits->members);
+    pg_arg_time(args, scope->from_us);
+    pg_arg_time(args, scope->fire_at_us);
+    pg_arg_int(args, limits->deadline_ms);
+    pg_arg_int(args, limits->lease_ms);
+    pg_arg_bool(args, limits->overdue);
+    bool ok = pg_exec(pg, slice_sql, args, &res, err);
+    if (ok && pg_rows(res) != 1) {
+        ok = error_set(err, ERROR_LOST, "firing %lld is no longer ours",
+                       (long long)claim->firing_id);
+    }
+    if (ok) {
+        *done = pg_bool(res, 0, 0);
+        *digests = pg_int(res, 0, 1);
+    }
+    pg_args_destroy(&args);
+    pg_result_destroy(&res);
+    return ok;
+}
+
+bool db_firing_collect(struct pg *pg, const struct firing_claim *claim,
+                       const struct firing_slice_limits *limits, enum firing_slice *result,
+                       int64_t *digests, struct error *err)
+{
+    struct pg_result *row = NULL;
+    struct scope scope = {.fire_at_us = 0};
+    bool locked, done;
+
+    *digests = 0;
+    if (!pg_begin(pg, err) || !lock_schedule(pg, claim->schedule_id, &locked, err)) {
+        goto fail;
+    }
+    if (!locked) {
+        *result = FIRING_BUSY;
+        pg_rollback(pg);
+        return true;
+    }
+    if (!read_scope(pg, claim, &scope, &row, err)) {
+        goto fail;
+    }
+    if (pg_rows(row) == 0) {
+        *result = FIRING_LOST;
+        pg_result_destroy(&row);
+        pg_rollback(pg);
+        return true;
+    }
+    if (!collect(pg, claim, &scope, limits, &done, digests, err) ||
+        (*digests > 0 && !pg_exec(pg, "SELECT pg_notify('study_digest', '')", NULL, NULL, err)) ||
+        !pg_commit(pg, err)) {
+        goto fail;
+    }
+    *result = done ? FIRING_DONE : FIRING_MORE;
+    pg_result_destroy(&row);
+    return true;
+
+fail:
+    pg_result_destroy(&row);
+    pg_rollback(pg);
+    *digests = 0;
+    return false;
+}

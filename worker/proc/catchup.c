@@ -1,0 +1,130 @@
+/* Catching up: marks and questions, a server at a time. */
+#include "proc/catchup.h"
+
+#include <stdlib.h>
+
+#include "ingest/queue.h"
+#include "proc/outage.h"
+
+struct server {
+    struct queue *queue;
+    struct outage outage;
+    bool failed; /* in this round */
+};
+
+struct catchup {
+    struct server *servers;
+    size_t count;
+};
+
+struct stage {
+    bool marked, done;
+    struct queue_mark mark;
+};
+
+struct catchup_progress {
+    size_t count;
+    struct stage stages[];
+};
+
+bool catchup_create(struct catchup **out, const struct config *config, int interrupt_fd,
+                    struct error *err)
+{
+    struct catchup *catchup = calloc(1, sizeof(*catchup));
+    const char *const *addresses;
+    size_t count = config_list(config, "redis", "servers", &addresses);
+
+    *out = NULL;
+    if (catchup == NULL || (catchup->servers = calloc(count, sizeof(struct server))) == NULL) {
+        error_set(err, ERROR_SYSTEM, "no memory");
+        goto fail;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct server *server = &catchup->servers[i];
+
+        if (!queue_create(&server->queue, config, addresses[i], err)) {
+            goto fail;
+        }
+        catchup->count++;
+        queue_set_interrupt(server->queue, interrupt_fd);
+        server->outage.what = queue_name(server->queue);
+    }
+    *out = catchup;
+    return true;
+
+fail:
+    catchup_destroy(&catchup);
+    return false;
+}
+
+void catchup_destroy(struct catchup **catchup)
+{
+    if (*catchup == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < (*catchup)->count; i++) {
+        queue_destroy(&(*catchup)->servers[i].queue);
+    }
+    free((*catchup)->servers);
+    free(*catchup);
+    *catchup = NULL;
+}
+
+struct catchup_progress *catchup_begin(const struct catchup *catchup)
+{
+    struct catchup_progress *progress =
+        calloc(1, sizeof(*progress) + catchup->count * sizeof(struct stage));
+
+    if (progress == NULL) {
+        abort();
+    }
+    progress->count = catchup->count;
+    return progress;
+}
+
+void catchup_end(struct catchup_progress **progress)
+{
+    free(*progress);
+    *progress = NULL;
+}
+
+void catchup_round(struct catchup *catchup)
+{
+    for (size_t i = 0; i < catchup->count; i++) {
+        catchup->servers[i].failed = false;
+    }
+}
+
+static bool ask(struct server *server, struct stage *stage, struct error *err)
+{
+    if (!stage->marked) {
+        if (!queue_mark(server->queue, &stage->mark, err)) {
+            return false;
+        }
+        stage->marked = true;
+    }
+    return queue_caught_up(server->queue, &stage->mark, &stage->done, err);
+}
+
+bool catchup_look(struct catchup *catchup, struct catchup_progress *progress, bool *yes,
+                  struct error *err)
+{
+    *yes = true;
+    for (size_t i = 0; i < catchup->count; i++) {
+        struct server *server = &catchup->servers[i];
+        struct stage *stage = &progress->stages[i];
+
+        if (!stage->done && !server->failed) {
+            if (ask(server, stage, err)) {
+                outage_end(&server->outage);
+            } else if (err->kind == ERROR_CONFIG || err->kind == ERROR_INTERRUPTED) {
+                return false;
+            } else {
+                outage_begin(&server->outage, err);
+                server->failed = true;
+            }
+        }
+        *yes = *yes && stage->done;
+    }
+    return true;
+}
