@@ -102,6 +102,9 @@ bool pg_bool(const struct pg_result *res, int row, int col);
 struct str pg_bytes(struct pg_result *res, int row, int col);
 const char *pg_column(const struct pg_result *res, int col);
 int pg_columns(const struct pg_result *res);
+enum pg_type { PG_TYPE_TEXT, PG_TYPE_NUMBER, PG_TYPE_BOOL, PG_TYPE_TIME, PG_TYPE_JSON };
+enum pg_type pg_column_type(const struct pg_result *res,
+                            int col); /* what is none of them is text */
 void pg_result_destroy(struct pg_result **res);
 
 /* LISTEN: pg_notified consumes what has arrived and tells whether any notification was among it. */

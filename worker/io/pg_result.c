@@ -109,6 +109,29 @@ int pg_columns(const struct pg_result *res)
     return PQnfields(res->raw);
 }
 
+/* src/include/catalog/pg_type.dat */
+enum pg_type pg_column_type(const struct pg_result *res, int col)
+{
+    switch (PQftype(res->raw, col)) {
+    case 16:
+        return PG_TYPE_BOOL;
+    case 20:   /* int8 */
+    case 21:   /* int2 */
+    case 23:   /* int4 */
+    case 700:  /* float4 */
+    case 701:  /* float8 */
+    case 1700: /* numeric */
+        return PG_TYPE_NUMBER;
+    case 1184: /* timestamptz */
+        return PG_TYPE_TIME;
+    case 114:  /* json */
+    case 3802: /* jsonb */
+        return PG_TYPE_JSON;
+    default:
+        return PG_TYPE_TEXT;
+    }
+}
+
 /* Classes: https://www.postgresql.org/docs/15/errcodes-appendix.html */
 enum pg_verdict pg_verdict(const struct error *err)
 {

@@ -427,10 +427,10 @@ redisReply *redis_eval(struct redis *redis, struct redis_script *script, struct 
     }
     reply = redis_command(redis, err, argc + 3, all, lengths);
     if (reply == NULL && err->kind == ERROR_REMOTE && strcmp(err->code, "NOSCRIPT") == 0) {
-        all[0] = "EVAL";
-        all[1] = script->source;
-        lengths[0] = strlen(all[0]);
-        lengths[1] = strlen(all[1]);
+        /* The server has been restarted. EVAL would do as well, but a worker needs no right to it. */
+        if (!script_load(redis, script, err)) {
+            goto fail;
+        }
         reply = redis_command(redis, err, argc + 3, all, lengths);
     }
     if (reply != NULL) {

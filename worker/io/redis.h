@@ -50,7 +50,7 @@ void redis_disconnect(struct redis *redis);
 redisReply *redis_command(struct redis *redis, struct error *err, int argc, const char **argv,
                           const size_t *argvlen);
 
-/* Script by source: SCRIPT LOAD on first use, EVALSHA, EVAL on NOSCRIPT. argv: keys, then args. */
+/* Script by source: SCRIPT LOAD on first use and on NOSCRIPT, EVALSHA. argv: keys, then args. */
 struct redis_script {
     const char *name;
     const char *source;
