@@ -1,0 +1,46 @@
+/*
+ * What a model is told, and the notice that precedes it. The words are files of [digest]
+ * prompt_dir, one a language:
+ *
+ *   digest.{ko,en}.txt  the instructions; below a line "=== records ===" the message with the data:
+ *                       {{records}} (required), {{count}}, {{left_out}}
+ *   repair.{ko,en}.txt  after an answer that will not do: {{problem}} (required)
+ *   notice.{ko,en}.txt  the member's privacy notice, Slack's mrkdwn: {{retention}} (required; days),
+ *                       {{model_host}} (empty without a model), {{opt_in}} (empty when the notice
+ *                       alone suffices)
+ *
+ * The data is one JSON object a line, numbered from 1; JSON escapes line breaks, so that no text of
+ * a member can begin a line of its own. No names, no ids of Slack's.
+ */
+#ifndef STUDY_DIGEST_PROMPT_H
+#define STUDY_DIGEST_PROMPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "db/digests.h"
+#include "digest/source.h"
+
+struct prompts;
+
+bool prompts_load(struct prompts **out, const char *dir, struct error *err);
+void prompts_destroy(struct prompts **prompts);
+
+/*
+ * The two messages of a digest. At most max_input code points of records, the newest; *first is the
+ * first record that went in (its number is 1). A single record that is longer is cut.
+ */
+bool prompt_digest(const struct prompts *prompts, const struct digest_work *work,
+                   const struct source *source, size_t max_input, struct text *system,
+                   struct text *user, size_t *first, struct error *err);
+bool prompt_repair(const struct prompts *prompts, const char *language, struct str problem,
+                   struct text *out);
+bool prompt_notice(const struct prompts *prompts, const char *language, int64_t retention_days,
+                   const char *model_host, bool opt_in, struct text *out);
+
+/* The instructions as one clean line (clean.h), to notice when an answer quotes them. */
+struct str prompt_instructions(const struct prompts *prompts, const char *language);
+
+#endif

@@ -1,0 +1,252 @@
+/*
+ * One pass over Slack's text: `<...>` by what it begins with, the three entities, everything else as
+ * it stands. Afterwards the ids that we know to be about this member are taken out of the plain
+ * text too, for they can stand in pasted addresses.
+ */
+#include "digest/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "digest/links.h"
+
+/* Markup at most doubles when undone; a record has 12,000 code points at most. */
+#define PLAIN_MAX (128 * 1024)
+
+struct source_entry {
+    char *plain;
+    size_t len;
+    int channel;
+};
+
+struct source {
+    struct source_entry *entries;
+    size_t count;
+};
+
+static struct str from(struct str s, size_t i)
+{
+    return (struct str){s.data + i, s.len - i};
+}
+
+static void add_unescaped(struct text *out, struct str s)
+{
+    static const struct {
+        const char *entity;
+        const char *plain;
+    } entities[] = {{"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}};
+
+    for (size_t i = 0; i < s.len;) {
+        size_t e = 0;
+
+        while (e < 3 && !str_starts(from(s, i), entities[e].entity)) {
+            e++;
+        }
+        if (e < 3) {
+            text_adds(out, entities[e].plain);
+            i += strlen(entities[e].entity);
+        } else {
+            text_add(out, (struct str){s.data + i, 1});
+            i++;
+        }
+    }
+}
+
+/* A workspace's own addresses carry its name and ids. */
+static bool is_slack_address(struct str url)
+{
+    const char *at = memmem(url.data, url.len, "://", 3);
+    const char *end = url.data + url.len;
+    const char *p;
+
+    if (at == NULL) {
+        return false;
+    }
+    for (p = at + 3; p < end && *p != '/' && *p != '?' && *p != '#'; p++) {
+    }
+    return memmem(at, (size_t)(p - at), "slack.com", 9) != NULL;
+}
+
+static void add_link(struct text *out, struct str url, struct str label)
+{
+    if (str_starts(url, "mailto:")) {
+        text_adds(out, "(e-mail)");
+    } else if (str_starts(url, "tel:")) {
+        text_adds(out, "(phone)");
+    } else if (is_slack_address(url)) {
+        text_adds(out, "(Slack link)");
+    } else if (label.len == 0 || str_eq(url, label)) {
+        add_unescaped(out, url);
+    } else {
+        add_unescaped(out, label);
+        text_adds(out, " (");
+        add_unescaped(out, url);
+        text_adds(out, ")");
+    }
+}
+
+static void add_markup(struct text *out, struct str inner)
+{
+    const char *bar = memchr(inner.data, '|', inner.len);
+    struct str head = inner;
+    struct str label = STR_NULL;
+
+    if (bar != NULL) {
+        head.len = (size_t)(bar - inner.data);
+        label = from(inner, head.len + 1);
+    }
+    if (str_starts(head, "@")) {
+        text_adds(out, "@member");
+    } else if (str_starts(head, "#")) {
+        text_adds(out, "#channel");
+    } else if (str_starts(head, "!subteam")) {
+        text_adds(out, "@group");
+    } else if (str_starts(head, "!date")) {
+        add_unescaped(out, label);
+    } else if (str_starts(head, "!")) {
+        text_adds(out, "@all");
+    } else {
+        add_link(out, head, label);
+    }
+}
+
+/* A bare address, as an app or an old client writes it. */
+static size_t bare_address(struct str s)
+{
+    size_t n = 0;
+
+    if (!str_starts(s, "http://") && !str_starts(s, "https://")) {
+        return 0;
+    }
+    while (n < s.len && (unsigned char)s.data[n] > ' ' && s.data[n] != '<' && s.data[n] != '>' &&
+           (unsigned char)s.data[n] < 0x80) {
+        n++;
+    }
+    return n;
+}
+
+bool source_plain(struct text *out, struct str s)
+{
+    size_t i = 0;
+
+    while (i < s.len) {
+        size_t n = 0;
+
+        if (s.data[i] == '<') {
+            const char *close = memchr(s.data + i, '>', s.len - i);
+            if (close != NULL && close > s.data + i + 1) {
+                n = (size_t)(close - (s.data + i)) + 1;
+                add_markup(out, (struct str){s.data + i + 1, n - 2});
+            }
+        } else if ((n = bare_address(from(s, i))) > 0) {
+            add_link(out, (struct str){s.data + i, n}, STR_NULL);
+        }
+        if (n == 0) {
+            for (n = 1; i + n < s.len && s.data[i + n] != '<' && s.data[i + n] != 'h'; n++) {
+            }
+            add_unescaped(out, (struct str){s.data + i, n});
+        }
+        i += n;
+    }
+    return !out->truncated;
+}
+
+static void scrub(struct text *plain, const char *id)
+{
+    size_t n = strlen(id);
+    char *at;
+
+    while (n > 4 && plain->len > 0 && (at = memmem(plain->data, plain->len, id, n)) != NULL) {
+        size_t tail = plain->len - (size_t)(at - plain->data) - n;
+        memcpy(at, "(id)", 4);
+        memmove(at + 4, at + n, tail + 1);
+        plain->len -= n - 4;
+    }
+}
+
+static int channel_number(const struct source *source, const struct digest_work *work, size_t i)
+{
+    int last = 0;
+
+    for (size_t k = 0; k < i; k++) {
+        if (strcmp(work->records[k].channel_id, work->records[i].channel_id) == 0) {
+            return source->entries[k].channel;
+        }
+        if (source->entries[k].channel > last) {
+            last = source->entries[k].channel;
+        }
+    }
+    return last + 1;
+}
+
+struct source *source_create(const struct digest_work *work)
+{
+    struct source *source = calloc(1, sizeof(*source));
+
+    if (source == NULL ||
+        (source->entries = calloc(work->records_count + 1, sizeof(*source->entries))) == NULL) {
+        abort();
+    }
+    source->count = work->records_count;
+    for (size_t i = 0; i < source->count; i++) {
+        struct text plain;
+
+        text_init(&plain, PLAIN_MAX);
+        source_plain(&plain, str_of(work->records[i].text));
+        scrub(&plain, work->user_id);
+        scrub(&plain, work->team_id);
+        for (size_t k = 0; k < source->count; k++) {
+            if (k == 0 || strcmp(work->records[k].channel_id, work->records[k - 1].channel_id)) {
+                scrub(&plain, work->records[k].channel_id);
+            }
+        }
+        source->entries[i].plain = str_dup(text_str(&plain));
+        source->entries[i].len = plain.len;
+        source->entries[i].channel = channel_number(source, work, i);
+        text_free(&plain);
+    }
+    return source;
+}
+
+void source_destroy(struct source **source)
+{
+    if (*source == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < (*source)->count; i++) {
+        free((*source)->entries[i].plain);
+    }
+    free((*source)->entries);
+    free(*source);
+    *source = NULL;
+}
+
+size_t source_count(const struct source *source)
+{
+    return source->count;
+}
+
+struct str source_text(const struct source *source, size_t i)
+{
+    return (struct str){source->entries[i].plain, source->entries[i].len};
+}
+
+int source_channel(const struct source *source, size_t i)
+{
+    return source->entries[i].channel;
+}
+
+bool source_has_link(const struct source *source, struct str link)
+{
+    for (size_t i = 0; i < source->count; i++) {
+        struct str found;
+        size_t pos = 0;
+
+        while (link_next(source_text(source, i), &pos, &found)) {
+            if (str_eq(found, link)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
