@@ -1,0 +1,91 @@
+/*
+ * Replies on their way to Slack. One row a reply, one lane a target; only the oldest unfinished reply
+ * of a lane is ever worked on, and only by the process that holds its claim token.
+ *
+ *   pending --claim--> pending (leased) --outbox_sending--> sending --outbox_finish--> sent, failed,
+ *                                                                    pending (a sure failure)
+ *   sending (the request's end is unknown, or its process died) --> doubtful
+ *   doubtful --claim--> doubtful (leased) --outbox_finish--> sent (found in the channel's history),
+ *                                             pending (not there: sent again), parked
+ *   cancelled: what it was made from is gone; parked, failed: an operator decides
+ *
+ * `sending` is committed before the request leaves. Locks are taken lane first, then the row.
+ */
+#ifndef STUDY_DB_OUTBOX_H
+#define STUDY_DB_OUTBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "io/pg.h"
+
+struct outbox_new {
+    const char *identity; /* a second row of the same identity is not made */
+    const char *kind;     /* "digest", "notice" */
+    const char *team_id;
+    const char *target;
+    const char *thread_ts; /* NULL */
+    int64_t digest_id;     /* 0: none */
+    int64_t source_version;
+    struct str body; /* {"text","blocks"} */
+};
+/* Inside the caller's transaction; NOTIFYs deliver when it made any. */
+bool outbox_add(struct pg *pg, const struct outbox_new *rows, size_t count, struct error *err);
+
+struct outbox_work { /* strings are owned */
+    int64_t outbox_id;
+    char *claim_token;
+    bool notice;
+    bool doubtful;
+    char *team_id;
+    char *target;
+    char *thread_ts;  /* NULL */
+    char *body;
+    char *channel_id; /* NULL: not known yet; of a user the DM, once opened */
+    int64_t attempts;
+    int64_t age_ms;
+    int64_t sent_from_us; /* Unix microseconds of the first request; INT64_MIN: none left */
+};
+void outbox_work_destroy(struct outbox_work **work);
+
+/*
+ * Claims at most `limit` heads of lanes that are due, in one transaction of its own. Rows found
+ * `sending` after their lease become doubtful, to be looked at settle_ms after it. *next_ms: until
+ * the next lane is due; -1 when none is.
+ */
+bool outbox_claim(struct pg *pg, int limit, int64_t lease_ms, int64_t settle_ms,
+                  struct outbox_work ***works, size_t *count, int64_t *next_ms,
+                  struct error *err);
+
+/*
+ * Says `sending` for all of them, in one transaction of its own; leases begin anew, lanes are closed
+ * for a second. go[i]: still ours and made from what is still there; otherwise drop the work
+ * (what is outdated has been cancelled). channels[i]: where each will be posted.
+ */
+bool outbox_sending(struct pg *pg, struct outbox_work *const *works, const char *const *channels,
+                    size_t count, int64_t lease_ms, bool *go, struct error *err);
+
+enum outbox_end {
+    OUTBOX_SENT,
+    OUTBOX_RETRY,    /* surely not sent: pending again after wait_ms */
+    OUTBOX_DOUBTFUL, /* may have been sent: looked up after wait_ms */
+    OUTBOX_FAILED,   /* Slack will never take this message */
+    OUTBOX_PARKED,
+    OUTBOX_RELEASE,  /* nothing was tried: as it was before the claim */
+};
+
+struct outbox_done {
+    const struct outbox_work *work;
+    enum outbox_end end;
+    const char *sent_ts; /* of SENT */
+    int64_t wait_ms;
+    const char *error;   /* "" */
+};
+/* In the caller's transaction. Rows that are not ours any more are left alone. A delivered notice
+ * is noted with its member, and digest is NOTIFYed. */
+bool outbox_finish(struct pg *pg, const struct outbox_done *done, size_t count, struct error *err);
+
+#endif

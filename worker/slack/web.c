@@ -1,0 +1,182 @@
+/* https://docs.slack.dev/reference/methods, https://docs.slack.dev/messaging/message-metadata */
+#include "slack/web.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PAGE = 200 };
+
+bool slack_start(struct http *http, const char *api_url, const char *method, const char *form,
+                 const char *token, struct str json, bool once, void *owner, struct error *err)
+{
+    bool is_json = json.data != NULL;
+    size_t n = strlen(api_url);
+    char *url = NULL;
+    char *bearer = NULL;
+    bool ok;
+
+    if (asprintf(&url, "%s%s%s", api_url, n > 0 && api_url[n - 1] == '/' ? "" : "/", method) < 0 ||
+        asprintf(&bearer, "Bearer %s", token) < 0) {
+        abort();
+    }
+    struct http_header headers[] = {
+        {"Authorization", bearer},
+        {"Accept", "application/json"},
+        {"Content-Type", is_json ? "application/json; charset=utf-8"
+                                 : "application/x-www-form-urlencoded"},
+    };
+    struct http_request request = {
+        .method = "POST",
+        .url = url,
+        .headers = headers,
+        .headers_count = 3,
+        .body = is_json ? json : str_of(form),
+        .once = once,
+        .owner = owner,
+    };
+    ok = http_start(http, &request, err);
+    explicit_bzero(bearer, strlen(bearer));
+    free(bearer);
+    free(url);
+    return ok;
+}
+
+static bool write_out(struct json_writer **w, struct text *out, struct error *err)
+{
+    struct str json;
+    bool ok = json_writer_done(*w, &json, err);
+
+    if (ok && !text_add(out, json)) {
+        ok = error_set(err, ERROR_INPUT, "the request is too long");
+    }
+    json_writer_destroy(w);
+    return ok;
+}
+
+bool slack_open_body(struct text *out, const char *user_id, struct error *err)
+{
+    struct json_writer *w = json_writer_create(4096);
+
+    json_object_begin(w);
+    json_put_kcstr(w, "users", user_id);
+    json_object_end(w);
+    return write_out(&w, out, err);
+}
+
+bool slack_post_body(struct text *out, const char *channel_id, const char *thread_ts,
+                     const char *event_type, int64_t outbox_id, struct str body, struct error *err)
+{
+    struct json_doc *doc = NULL;
+    struct json_writer *w;
+    const struct json *root;
+
+    if (!json_parse(&doc, body, err)) {
+        return error_wrap(err, "the reply's body");
+    }
+    root = json_root(doc);
+    w = json_writer_create(512 * 1024);
+    json_object_begin(w);
+    json_put_kcstr(w, "channel", channel_id);
+    if (thread_ts != NULL) {
+        json_put_kcstr(w, "thread_ts", thread_ts);
+    }
+    json_put_kstr(w, "text", json_get_string(root, "text"));
+    json_put_key(w, "blocks");
+    json_put_node(w, json_get(root, "blocks"));
+    json_put_kcstr(w, "parse", "none");
+    json_put_kbool(w, "link_names", false);
+    json_put_kbool(w, "unfurl_links", false);
+    json_put_kbool(w, "unfurl_media", false);
+    json_put_key(w, "metadata");
+    json_object_begin(w);
+    json_put_kcstr(w, "event_type", event_type);
+    json_put_key(w, "event_payload");
+    json_object_begin(w);
+    json_put_kint(w, "outbox_id", outbox_id);
+    json_object_end(w);
+    json_object_end(w);
+    json_object_end(w);
+    json_destroy(&doc);
+    return write_out(&w, out, err);
+}
+
+static void add_encoded(struct text *out, struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.data[i];
+
+        if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+            c == '-' || c == '.' || c == '_' || c == '~') {
+            text_add(out, (struct str){s.data + i, 1});
+        } else {
+            text_addf(out, "%%%02X", c);
+        }
+    }
+}
+
+void slack_history_query(struct text *out, const char *channel_id, const char *thread_ts,
+                         int64_t oldest, struct str cursor)
+{
+    text_addf(out, "channel=%s", channel_id);
+    if (thread_ts != NULL) {
+        text_addf(out, "&ts=%s", thread_ts);
+    }
+    text_addf(out, "&oldest=%" PRId64 ".000000&limit=%d&include_all_metadata=true", oldest, PAGE);
+    if (cursor.len > 0) {
+        text_adds(out, "&cursor=");
+        add_encoded(out, cursor);
+    }
+}
+
+struct str slack_find_post(const struct json *page, int64_t outbox_id)
+{
+    const struct json *messages = json_get(page, "messages");
+
+    for (size_t i = 0; i < json_size(messages); i++) {
+        const struct json *message = json_at(messages, i);
+        const struct json *id = json_path(message, "metadata.event_payload.outbox_id");
+        int64_t number;
+        uint64_t word;
+
+        if ((json_int64(id, &number) && number == outbox_id) ||
+            (str_to_u64(json_string(id), &word) && word == (uint64_t)outbox_id)) {
+            return json_get_string(message, "ts");
+        }
+    }
+    return STR_NULL;
+}
+
+struct str slack_next_cursor(const struct json *page)
+{
+    struct str cursor = json_string(json_path(page, "response_metadata.next_cursor"));
+
+    return cursor.len > 0 ? cursor : STR_NULL;
+}
+
+bool slack_is_ts(struct str s)
+{
+    if (s.len != 17 || s.data[10] != '.') {
+        return false;
+    }
+    for (size_t i = 0; i < s.len; i++) {
+        if (i != 10 && (s.data[i] < '0' || s.data[i] > '9')) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool slack_is_id(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+
+        if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+              c == '_' || c == '-')) {
+            return false;
+        }
+    }
+    return s.len >= 1 && s.len <= 64;
+}

@@ -1,0 +1,55 @@
+/*
+ * Requests to Slack's Web API: bodies, addresses, and what is read out of good answers. Methods that
+ * write take JSON; those that read take a form and do not look at JSON. All take POST; other servers
+ * of the protocol take nothing else.
+ */
+#ifndef STUDY_SLACK_WEB_H
+#define STUDY_SLACK_WEB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "io/http.h"
+
+#define SLACK_AUTH_TEST "auth.test"
+#define SLACK_OPEN      "conversations.open"
+#define SLACK_POST      "chat.postMessage"
+#define SLACK_HISTORY   "conversations.history"
+#define SLACK_REPLIES   "conversations.replies"
+
+/*
+ * Starts a POST of json or, where that is absent, of a form: "" or "a=b&c=d". `once`: libcurl must
+ * not repeat it.
+ * owner comes back with the response.
+ */
+bool slack_start(struct http *http, const char *api_url, const char *method, const char *form,
+                 const char *token, struct str json, bool once, void *owner, struct error *err);
+
+/* {"users": user} */
+bool slack_open_body(struct text *out, const char *user_id, struct error *err);
+
+/*
+ * A message from an outbox row's body {"text","blocks"}, with the row's id in its metadata, by which
+ * it is found again. Slack is told to make neither links nor mentions of plain words.
+ */
+bool slack_post_body(struct text *out, const char *channel_id, const char *thread_ts,
+                     const char *event_type, int64_t outbox_id, struct str body,
+                     struct error *err);
+
+/* The form of a channel's history, or of a thread's replies, from a time (Unix seconds) on. */
+void slack_history_query(struct text *out, const char *channel_id, const char *thread_ts,
+                         int64_t oldest, struct str cursor);
+
+/* The ts of the message whose metadata has this outbox_id; absent when the page has none. */
+struct str slack_find_post(const struct json *page, int64_t outbox_id);
+/* Absent when there is no further page. */
+struct str slack_next_cursor(const struct json *page);
+
+/* Whether it is a message's ts, and an id, as the tables take them. */
+bool slack_is_ts(struct str s);
+bool slack_is_id(struct str s);
+
+#endif
