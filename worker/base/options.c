@@ -54,7 +54,7 @@ const struct option options[] = {
     {"openai", "connect_timeout", OPTION_DURATION, "5s", 100 * MS, 60 * SECOND, NULL, NULL, "Limit of connecting."},
     {"openai", "timeout", OPTION_DURATION, "60s", 100 * MS, 10 * MINUTE, NULL, NULL, "Limit of a whole request."},
     {"openai", "concurrency", OPTION_INT, "64", 1, 1024, NULL, NULL, "Requests under way at once, for each digest process."},
-    {"openai", "max_connections", OPTION_INT, "16", 1, 256, NULL, NULL, "Connections open at once, for each digest process."},
+    {"openai", "max_connections", OPTION_INT, "64", 1, 1024, NULL, NULL, "Connections open at once, for each digest process."},
     {"openai", "ca_file", OPTION_PATH, "", 0, 4096, NULL, NULL, "Certificates that the host is checked against; empty: the system's."},
 
     {"store", "processes", OPTION_INT, "1", 0, 64, NULL, NULL, "Processes that move events from Redis to PostgreSQL."},
@@ -72,15 +72,16 @@ const struct option options[] = {
     {"digest", "prompt_dir", OPTION_PATH, "/usr/share/study-tracker/prompts", 1, 4096, NULL, NULL, "Directory of the prompts, one file a language."},
     {"digest", "deadline", OPTION_DURATION, "30m", 1 * MINUTE, 24 * HOUR, NULL, NULL, "Age of a digest at which the member gets the factual one."},
     {"digest", "max_input", OPTION_INT, "48000", 1000, 1000000, NULL, NULL, "Code points of a member's records sent in one call."},
-    {"digest", "max_attempts", OPTION_INT, "6", 1, 100, NULL, NULL, "Calls for one digest at most."},
+    {"digest", "max_attempts", OPTION_INT, "20", 1, 1000, NULL, NULL, "Calls for one digest at most; then the factual one."},
     {"digest", "lease", OPTION_DURATION, "120s", 10 * SECOND, 1 * HOUR, NULL, NULL, "How long a claimed digest is ours."},
 
     {"deliver", "processes", OPTION_INT, "1", 0, 16, NULL, NULL, "Processes that send to Slack."},
     {"deliver", "concurrency", OPTION_INT, "32", 1, 256, NULL, NULL, "Requests under way at once, for each process."},
     {"deliver", "lease", OPTION_DURATION, "60s", 10 * SECOND, 1 * HOUR, NULL, NULL, "How long a claimed reply is ours."},
-    {"deliver", "max_attempts", OPTION_INT, "8", 1, 100, NULL, NULL, "Attempts to send one reply at most."},
+    {"deliver", "max_attempts", OPTION_INT, "100", 1, 1000, NULL, NULL, "Attempts to send one reply at most."},
     {"deliver", "give_up", OPTION_DURATION, "24h", 1 * MINUTE, 7 * DAY, NULL, NULL, "Age at which an unsent reply is given up."},
     {"deliver", "doubtful", OPTION_CHOICE, "settle", 0, 0, "settle|park", NULL, "A reply that may have been sent: look it up in the channel, or leave it to an operator."},
+    {"deliver", "settle_after", OPTION_DURATION, "30s", 100 * MS, 1 * HOUR, NULL, NULL, "How long after its end a doubtful request is looked up in the channel."},
     {"deliver", "retract_sent", OPTION_BOOL, "no", 0, 0, NULL, NULL, "Delete digests already sent when what they were made from is deleted."},
 
     {"privacy", "consent", OPTION_CHOICE, "notice", 0, 0, "notice|opt_in", NULL, "What precedes a member's first digest: a delivered notice, or their yes."},

@@ -1,0 +1,308 @@
+#!/usr/bin/perl
+
+# The deliver role: what leaves for Slack, how often, and what becomes of it when Slack
+# refuses, stalls, cuts off or throws us out, or when the process itself is killed.
+
+use strict;
+use warnings;
+use utf8;
+
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use StudyTest::Outgoing;
+use StudyTest::Proc qw(wait_for);
+
+my $out = StudyTest::Outgoing->start(digest => 0);
+my $slack = $out->slack;
+my $serial = 0;
+
+sub user { return sprintf 'U%06dD', ++$serial }
+
+# How often Slack took a message into the channel of this row.
+sub times_held {
+    my ($id, $user) = @_;
+    return scalar grep { ($_->{metadata}{event_payload}{outbox_id} // '') eq $id } $out->dm($user);
+}
+
+subtest 'a reply arrives' => sub {
+    my $user = user();
+    my $id = $out->reply(target => $user, text => '안녕하세요 😀');
+
+    ok($out->wait_row('outbox', $id, 'sent'), 'sent');
+    my ($message) = $out->dm($user);
+    is($message->{text}, '안녕하세요 😀', 'the text');
+    is($message->{metadata}{event_type}, 'study_notice', 'its kind in the metadata');
+    is($message->{metadata}{event_payload}{outbox_id}, $id, 'the row\'s id in the metadata');
+    my $row = $out->row('outbox', $id);
+    is($row->{sent_ts}, $message->{ts}, 'its ts is kept');
+    is($row->{claim_token}, undef, 'the claim is given up');
+    is($out->value('SELECT dm_channel_id FROM study.member WHERE user_id = ?', $user), 'D' . substr($user, 1), 'the DM is kept');
+    ok($out->value('SELECT noticed_at IS NOT NULL FROM study.member WHERE user_id = ?', $user), 'the notice is noted');
+
+    my ($request) = grep { ($_->{args}{channel} // '') eq 'D' . substr $user, 1 } $slack->received('chat.postMessage');
+    is($request->{args}{parse}, 'none', 'Slack is to parse nothing');
+    ok(!$request->{args}{link_names}, 'nor to link names');
+    like($request->{headers}{'content-type'}, qr{^application/json; charset=utf-8$}, 'content type');
+
+    my $opened = $slack->count('conversations.open');
+    my $second = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $second, 'sent'), 'another one');
+    is($slack->count('conversations.open'), $opened, 'the DM is not opened again');
+};
+
+subtest 'the workspace is asked for once' => sub {
+    my $team = $out->dbh->selectrow_hashref("SELECT * FROM study.team WHERE team_id = 'T0STUDY'");
+    is($team->{url}, 'https://t0study.slack.com/', 'its address');
+    is($team->{bot_user_id}, 'U0STUDYBOT', 'who we are there');
+    ok(length $team->{name}, 'its name');
+    is($slack->count('auth.test'), 1, 'one auth.test');
+};
+
+subtest 'one message a second into a channel, in order' => sub {
+    my $user = user();
+    my @ids = map { $out->reply(target => $user, text => "part $_") } 1 .. 4;
+    ok($out->wait_row('outbox', $ids[-1], 'sent', 30), 'all of them');
+    is_deeply([ map { $_->{text} } $out->dm($user) ], [ map {"part $_"} 1 .. 4 ], 'in their order');
+
+    my @at = map { $_->{time} } grep { $_->{args}{channel} eq 'D' . substr $user, 1 } $slack->received('chat.postMessage');
+    my @gaps = map { $at[$_] - $at[$_ - 1] } 1 .. $#at;
+    is(scalar(grep { $_ < 0.99 } @gaps), 0, "never closer than a second (@gaps)");
+    is($slack->counters->{by_status}{429} // 0, 0, 'Slack had to refuse nothing');
+};
+
+subtest 'many members at once' => sub {
+    my @users = map { user() } 1 .. 15;
+    my @ids = map { $out->reply(target => $_) } @users;
+    ok($out->wait_row('outbox', $_, 'sent', 60), "reply $_") for @ids;
+    is($slack->counters->{by_status}{429} // 0, 0, 'Slack had to refuse nothing');
+    is(times_held($ids[$_], $users[$_]), 1, "once to $users[$_]") for 0 .. $#ids;
+};
+
+subtest 'into a channel and a thread' => sub {
+    my $parent = $slack->say(team => 'T0STUDY', channel => 'C0STUDY', user => 'U000001', text => 'a question');
+    my $id = $out->reply(target => 'C0STUDY', thread_ts => $parent->{ts}, text => 'an answer');
+    ok($out->wait_row('outbox', $id, 'sent'), 'sent');
+    my ($answer) = grep { $_->{text} eq 'an answer' } $slack->messages(channel => 'C0STUDY', team => 'T0STUDY');
+    is($answer->{thread_ts}, $parent->{ts}, 'in the thread');
+};
+
+for my $case (
+    [ '429 with Retry-After', { kind => 'status', status => 429, retry_after => 2 } ],
+    [ 'ratelimited in a 200', { kind => 'error', error => 'ratelimited', status => 200 } ],
+    [ 'service_unavailable', { kind => 'error', error => 'service_unavailable' } ],
+    )
+{
+    my ($name, $fault) = @$case;
+    subtest "a sure failure is tried again: $name" => sub {
+        my $user = user();
+        $out->member($user);
+        $slack->clear_faults;
+        $slack->fault({ %$fault, match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1 });
+        my $id = $out->reply(target => $user);
+        if ($name =~ /200/) {    # without Retry-After the default is half a minute: not waited for here
+            ok(wait_for(sub { $out->value("SELECT until > now() + interval '20 s' FROM study.slack_wait WHERE method = 'chat.postMessage'") }, 15),
+                'the default is waited');
+            is($out->row('outbox', $id)->{state}, 'pending', 'and the reply with it');
+            $out->dbh->do('UPDATE study.slack_wait SET until = now()');
+            $out->dbh->do('UPDATE study.outbox SET next_at = now() WHERE outbox_id = ?', undef, $id);
+            $out->dbh->do('UPDATE study.lane SET due_at = now() WHERE target = ?', undef, $user);
+        }
+        ok($out->wait_row('outbox', $id, 'sent', 30), 'sent in the end');
+        is(times_held($id, $user), 1, 'once');
+        is($out->row('outbox', $id)->{attempts}, 2, 'in two attempts');
+        my @at = map { $_->{time} } grep { $_->{args}{channel} eq 'D' . substr $user, 1 } $slack->received('chat.postMessage');
+        cmp_ok($at[1] - $at[0], '>=', 2, 'not before Retry-After') if $name =~ /^429/;
+    };
+}
+
+subtest 'a 429 holds back that workspace and method, and nothing else' => sub {
+    $slack->clear_faults;
+    $slack->seed({ id => 'T2OTHER', token => 'xoxb-standin-2' });
+    my ($one, $two) = (user(), user());
+    $slack->fault({ kind => 'status', status => 429, retry_after => 4, match => { method => 'chat.postMessage', team => 'T0STUDY' }, count => 1 });
+    my $first = $out->reply(target => $one);
+    ok(wait_for(sub { $out->value("SELECT until > now() FROM study.slack_wait WHERE team_id = 'T0STUDY' AND method = 'chat.postMessage'") }, 10), 'the wait is a row');
+    my $second = $out->reply(target => $two);
+    sleep 1.5;
+    is($out->row('outbox', $second)->{state}, 'pending', 'another member of the workspace waits too');
+    is($out->row('outbox', $second)->{attempts}, 0, 'and was not even tried');
+    ok($out->wait_row('outbox', $_, 'sent', 20), 'sent afterwards') for $first, $second;
+};
+
+for my $case (
+    [ 'cut before Slack took it', { kind => 'cut_before' } ],
+    [ 'cut after Slack took it',  { kind => 'cut_after' } ],
+    [ 'an answer cut in half',    { kind => 'cut_body' } ],
+    [ '500, not taken',           { kind => 'status', status => 500 } ],
+    [ '500, but taken',           { kind => 'status', status => 500, accept => 1 } ],
+    [ 'internal_error',           { kind => 'error', error => 'internal_error' } ],
+    [ 'fatal_error, but taken',   { kind => 'error', error => 'fatal_error', accept => 1 } ],
+    [ 'a stall past the time-out', { kind => 'stall', seconds => 20 } ],
+    [ 'nonsense',                 { kind => 'nonsense' } ],
+    )
+{
+    my ($name, $fault) = @$case;
+    subtest "a doubtful post is settled: $name" => sub {
+        my $user = user();
+        $slack->clear_faults;
+        $slack->fault({ %$fault, match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1 });
+        my $looked = $slack->count('conversations.history');
+        my $id = $out->reply(target => $user);
+        ok($out->wait_row('outbox', $id, 'doubtful'), 'doubtful first');
+        is($out->row('outbox', $id)->{channel_id}, 'D' . substr($user, 1), 'where it may be is kept');
+        ok($out->wait_row('outbox', $id, 'sent', 30), 'sent in the end');
+        is(times_held($id, $user), 1, 'Slack holds it once');
+        cmp_ok($slack->count('conversations.history'), '>', $looked, 'it was looked up');
+    };
+}
+
+subtest 'nothing is posted into a lane while its head is in doubt' => sub {
+    my $user = user();
+    $slack->clear_faults;
+    $slack->fault({ kind => 'cut_after', match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1 });
+    my @ids = map { $out->reply(target => $user, text => "part $_") } 1 .. 2;
+    ok($out->wait_row('outbox', $ids[0], 'doubtful'), 'the first is in doubt');
+    sleep 1;
+    is($out->row('outbox', $ids[1])->{state}, 'pending', 'the second waits');
+    ok($out->wait_row('outbox', $ids[1], 'sent', 30), 'until it is settled');
+    is_deeply([ map { $_->{text} } $out->dm($user) ], [ 'part 1', 'part 2' ], 'in order, once each');
+};
+
+subtest 'what Slack will never take' => sub {
+    $slack->clear_faults;
+    my ($user, $gone) = (user(), user());
+    my $bad = $out->reply(target => $user, body => { text => 'x', blocks => [ { type => 'nonsense' } ] });
+    my $good = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $bad, 'failed'), 'a bad message fails');
+    is($out->row('outbox', $bad)->{error}, 'invalid_blocks', 'with Slack\'s reason');
+    ok($out->wait_row('outbox', $good, 'sent'), 'and the next one of its lane goes');
+
+    $slack->fault({ kind => 'error', error => 'user_disabled', match => { method => 'conversations.open', contains => $gone } });
+    my $lost = $out->reply(target => $gone);
+    my $next = $out->reply(target => $gone);
+    ok($out->wait_row('outbox', $lost, 'failed'), 'a member who is gone');
+    is($out->value('SELECT stopped_reason FROM study.lane WHERE target = ?', $gone), 'user_disabled', 'stops the lane');
+    my $asked = $slack->count('conversations.open');
+    sleep 2.5;
+    is($out->row('outbox', $next)->{state}, 'pending', 'what else is for them waits');
+    is($slack->count('conversations.open'), $asked, 'without a further call');
+    like($out->log, qr/ALERT \Q$gone\E in T0STUDY: nothing is sent there any more: user_disabled/, 'with an alert');
+};
+
+subtest 'a channel that is not there' => sub {
+    $slack->clear_faults;
+    $slack->fault({ kind => 'error', error => 'channel_not_found', match => { method => 'chat.postMessage', channel => 'C0GONE' } });
+    my $id = $out->reply(target => 'C0GONE');
+    ok($out->wait_row('outbox', $id, 'failed'), 'failed');
+    is($out->value("SELECT stopped_reason FROM study.lane WHERE target = 'C0GONE'"), 'channel_not_found', 'the lane is stopped');
+};
+
+subtest 'kill -9 between taking and noting' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    $slack->fault({ kind => 'stall', seconds => 20, match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1 });
+    my $id = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $id, 'sending'), 'it is being sent');
+    ok(wait_for(sub { times_held($id, $user) == 1 }, 10), 'Slack has it already');
+    my ($pid) = $out->pids('deliver');
+    ok($pid, 'the deliver process') or return;
+    kill KILL => $pid;
+    # its lease is what others wait for: made shorter here than ten seconds
+    ok(wait_for(sub { (($out->pids('deliver'))[0] // $pid) != $pid }, 15), 'another one is started');
+    ok($out->wait_row('outbox', $id, 'sent', 40), 'settled as sent');
+    is(times_held($id, $user), 1, 'and not sent again');
+    cmp_ok($out->row('outbox', $id)->{attempts}, '>=', 2, 'by another claim');
+};
+
+subtest 'SIGSTOP past the lease' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    my ($pid) = $out->pids('deliver');
+    my $first = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $first, 'sent'), 'the DM is open');
+    sleep 1.1;
+    # the process is stopped while it holds a claim: at the very moment that it says `sending`
+    $slack->fault({ kind => 'stall', seconds => 60, match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1, accept => 0 });
+    my $id = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $id, 'sending'), 'sending');
+    kill STOP => $pid;
+    $out->dbh->do("UPDATE study.outbox SET state = 'doubtful', claim_token = NULL, lease_until = NULL, next_at = now() + interval '1 h' WHERE outbox_id = ?", undef, $id);
+    sleep 4;
+    kill CONT => $pid;
+    sleep 2;
+    my $row = $out->row('outbox', $id);
+    is($row->{state}, 'doubtful', 'woken, it writes nothing about a row that is not its own any more');
+    $out->dbh->do('UPDATE study.outbox SET next_at = now() WHERE outbox_id = ?', undef, $id);
+    $out->dbh->do('UPDATE study.lane SET due_at = now() WHERE target = ?', undef, $user);
+    ok($out->wait_row('outbox', $id, 'sent', 30), 'and the row goes its way');
+    is(times_held($id, $user), 1, 'once');
+};
+
+subtest 'a reply whose source has changed' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    my $digest = $out->digest(user => $user);
+    $out->dbh->do("UPDATE study.digest SET state = 'made', source_version = 2 WHERE digest_id = ?", undef, $digest);
+    my $id = $out->reply(target => $user, text => 'of deleted words');
+    $out->dbh->do("UPDATE study.outbox SET kind = 'digest', digest_id = ?, source_version = 1, next_at = now() WHERE outbox_id = ? AND state = 'pending'", undef, $digest, $id);
+    ok($out->wait_row('outbox', $id, 'cancelled|sent'), 'the row ends');
+    SKIP: {
+        skip 'deliver was faster than the test', 2 if $out->row('outbox', $id)->{state} eq 'sent';
+        is($out->row('outbox', $id)->{body}, undef, 'its text is gone');
+        is(times_held($id, $user), 0, 'nothing was sent');
+    }
+};
+
+subtest 'a revoked token stops the workspace, and a new start asks again' => sub {
+    $slack->clear_faults;
+    $slack->seed({ id => 'T0STUDY', token => 'xoxb-standin', token_error => 'token_revoked' });
+    my $user = user();
+    my $id = $out->reply(target => $user);
+    ok(wait_for(sub { $out->value("SELECT state = 'stopped' FROM study.team WHERE team_id = 'T0STUDY'") }, 15), 'stopped');
+    is($out->value("SELECT stopped_reason FROM study.team WHERE team_id = 'T0STUDY'"), 'token_revoked', 'with the reason');
+    is($out->row('outbox', $id)->{state}, 'pending', 'its replies wait');
+    my $calls = $slack->counters->{requests};
+    sleep 2.5;
+    is($slack->counters->{requests}, $calls, 'nothing more is asked');
+    is(scalar(() = $out->log =~ /ALERT workspace T0STUDY: nothing is sent any more: token_revoked/g), 1, 'one alert');
+
+    $slack->seed({ id => 'T0STUDY', token => 'xoxb-standin', token_error => undef });
+    $out->worker->stop;
+    $out->worker->start(wait => 0);
+    $out->dbh->do('UPDATE study.outbox SET next_at = now() WHERE outbox_id = ?', undef, $id);
+    $out->dbh->do('UPDATE study.lane SET due_at = now() WHERE target = ?', undef, $user);
+    ok($out->wait_row('outbox', $id, 'sent', 30), 'after the token works again and a start: sent');
+};
+
+subtest 'paused' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    $out->dbh->do("INSERT INTO study.pause (role, reason) VALUES ('deliver', 'a test')");
+    my $id = $out->reply(target => $user);
+    sleep 2.5;
+    is($out->row('outbox', $id)->{state}, 'pending', 'nothing is sent');
+    $out->dbh->do('DELETE FROM study.pause');
+    ok($out->wait_row('outbox', $id, 'sent'), 'until it is resumed');
+};
+
+subtest 'PostgreSQL goes and comes' => sub {
+    my ($one, $two) = (user(), user());
+    $slack->set(delays => { 'chat.postMessage' => 2 });
+    my $id = $out->reply(target => $one);
+    ok($out->wait_row('outbox', $id, 'sending'), 'a post is under way');
+    $out->pg->crash;
+    sleep 3;
+    $out->pg->restart;
+    $slack->set(delays => { 'chat.postMessage' => 0 });
+    ok($out->wait_row('outbox', $id, 'sent', 40), 'its end is written down afterwards');
+    is(times_held($id, $one), 1, 'Slack holds it once');
+    my $next = $out->reply(target => $two);
+    ok($out->wait_row('outbox', $next, 'sent', 30), 'and life goes on');
+};
+
+unlike($out->log, qr/안녕하세요|xoxb-/, 'no text and no token in the log');
+$out->stop;
+done_testing;

@@ -1,0 +1,119 @@
+/* The notice is written when it is owed, so that it names the settings that hold then. */
+#include "proc/digest_notice.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "db/digests.h"
+#include "db/outbox.h"
+#include "digest/render.h"
+
+#define NOTICES_MAX 500 /* a transaction */
+
+/* "https://api.openai.com/v1" as "api.openai.com" */
+static void host_of(struct text *out, const char *url)
+{
+    const char *at = strstr(url, "://");
+    const char *host = at != NULL ? at + 3 : url;
+
+    text_add(out, (struct str){host, strcspn(host, "/?#")});
+}
+
+static bool write_notice(const struct config *config, const struct prompts *prompts,
+                         const struct notice_owed *owed, struct text *body, struct error *err)
+{
+    int64_t days = config_int(config, "privacy", "retention") / (24 * 3600 * (int64_t)1000);
+    bool model = config_bool(config, "openai", "enabled");
+    bool opt_in = strcmp(config_string(config, "privacy", "consent"), "opt_in") == 0;
+    struct text host, words;
+    bool ok;
+
+    text_init(&host, 512);
+    text_init(&words, 65536);
+    if (model) {
+        host_of(&host, config_string(config, "openai", "base_url"));
+    }
+    ok = (prompt_notice(prompts, owed->language, days, text_cstr(&host), opt_in && model,
+                        &words) ||
+          error_set(err, ERROR_CONFIG, "the notice (%s) is too long", owed->language)) &&
+         render_notice(body, owed->user_id, owed->language, text_str(&words), err);
+    text_free(&host);
+    text_free(&words);
+    return ok;
+}
+
+static bool add_rows(struct pg *pg, const struct config *config, const struct prompts *prompts,
+                     const struct notice_owed *owed, size_t count, struct error *err)
+{
+    struct outbox_new *rows = calloc(count, sizeof(*rows));
+    struct text *bodies = calloc(count, sizeof(*bodies));
+    char **identities = calloc(count, sizeof(*identities));
+    bool ok = true;
+
+    if (rows == NULL || bodies == NULL || identities == NULL) {
+        abort();
+    }
+    for (size_t i = 0; i < count && ok; i++) {
+        text_init(&bodies[i], 128 * 1024);
+        ok = write_notice(config, prompts, &owed[i], &bodies[i], err);
+        if (asprintf(&identities[i], "notice:%s:%s", owed[i].team_id, owed[i].user_id) < 0) {
+            abort();
+        }
+        rows[i] = (struct outbox_new){.identity = identities[i],
+                                      .kind = "notice",
+                                      .team_id = owed[i].team_id,
+                                      .target = owed[i].user_id,
+                                      .body = text_str(&bodies[i])};
+    }
+    ok = ok && pg_begin(pg, err) && outbox_add(pg, rows, count, err) && pg_commit(pg, err);
+    if (!ok) {
+        pg_rollback(pg);
+    }
+    for (size_t i = 0; i < count; i++) {
+        text_free(&bodies[i]);
+        free(identities[i]);
+    }
+    free(identities);
+    free(bodies);
+    free(rows);
+    return ok;
+}
+
+bool notices_check(const struct config *config, const struct prompts *prompts, struct error *err)
+{
+    char team[] = "T", user[] = "U", ko[] = "ko", en[] = "en";
+    const struct notice_owed probes[] = {{team, user, ko}, {team, user, en}};
+    bool ok = true;
+
+    for (size_t i = 0; i < 2 && ok; i++) {
+        struct text body;
+
+        text_init(&body, 128 * 1024);
+        ok = write_notice(config, prompts, &probes[i], &body, err);
+        text_free(&body);
+    }
+    return ok;
+}
+
+bool notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
+                 struct error *err)
+{
+    const char *language = config_string(config, "digest", "language");
+    struct notice_owed *owed;
+    size_t count;
+    bool ok;
+
+    do {
+        ok = notices_owed(pg, language, NOTICES_MAX, &owed, &count, err);
+        if (ok && count > 0) {
+            ok = add_rows(pg, config, prompts, owed, count, err);
+            if (ok) {
+                log_info("%zu members are to be told what is kept and who sees it", count);
+            }
+        }
+        notices_free(&owed, count);
+    } while (ok && count == NOTICES_MAX);
+    return ok;
+}

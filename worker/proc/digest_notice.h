@@ -1,0 +1,25 @@
+/*
+ * The privacy notice that each member gets before the first digest: what is kept, for how long, which
+ * host's model sees it, how to stop.
+ */
+#ifndef STUDY_PROC_DIGEST_NOTICE_H
+#define STUDY_PROC_DIGEST_NOTICE_H
+
+#include <stdbool.h>
+
+#include "base/config.h"
+#include "base/error.h"
+#include "digest/prompt.h"
+#include "io/pg.h"
+
+/* Whether the notices fit into a message, in both languages: ERROR_CONFIG. */
+bool notices_check(const struct config *config, const struct prompts *prompts, struct error *err);
+
+/*
+ * Puts a notice into the outbox for every member with an open digest who has not had one. Called
+ * before any digest is stored, so that the notice stands before it in the member's lane.
+ */
+bool notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
+                 struct error *err);
+
+#endif

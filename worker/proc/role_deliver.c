@@ -1,0 +1,578 @@
+/*
+ * The deliver role: rows of the outbox become messages in Slack, at most once as far as Slack allows.
+ *
+ *   claim a lane's head -> open the DM if need be -> commit `sending` -> post -> write down the end
+ *
+ * The state `sending` is committed before the request leaves, so a row found in it later may have
+ * been sent; it is looked up in the channel's history by the id in its metadata. A lane posts once a
+ * second, counted in the database from Slack's answer; Retry-After and our own pace are rows too, so
+ * all processes keep Slack's limits together.
+ *
+ * One turn of the loop: write down what has ended, claim, take the next steps, wait, take answers.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "db/lanes.h"
+#include "db/teams.h"
+#include "io/pg.h"
+#include "proc/deliver_job.h"
+#include "proc/role.h"
+#include "proc/signals.h"
+#include "slack/web.h"
+
+#define POLL_MS      1000
+#define CROWDED_MS   500 /* after a turn in which rows had to be put back unsent */
+#define RESPONSE_MAX (4 * 1024 * 1024)
+#define TEAMS_MAX    20
+#define MARGIN_MS    5000 /* of a lease over a request's time-out */
+
+struct deliver {
+    const struct config *config;
+    struct slack_side slack;
+    struct pg *pg;
+    struct http *http;
+    int64_t lease_ms;
+
+    struct job **jobs;
+    size_t count;
+    size_t concurrency;
+
+    int64_t db_at_ms; /* after a failure: not before (boot clock) */
+    int64_t claim_at_ms;
+    int64_t teams_at_ms;
+    bool asked_stopped; /* stopped workspaces are asked once, after a start or a reload */
+    bool listening;
+    bool db_down, slack_down; /* said so */
+};
+
+/* ---- PostgreSQL ---- */
+
+static void db_failed(struct deliver *d, const char *what, const struct error *err)
+{
+    if (err->kind != ERROR_INTERRUPTED && !d->db_down) {
+        log_error("%s: %s", what, err->text);
+        d->db_down = true;
+    }
+    d->db_at_ms = clock_boot_ms() + (pg_verdict(err) == PG_RETRY ? 500 : 5000);
+}
+
+static bool db_ready(struct deliver *d)
+{
+    struct error err = {0};
+
+    if (!pg_is_connected(d->pg)) {
+        d->listening = false;
+    }
+    if (!pg_connect(d->pg, &err) ||
+        (!d->listening && !pg_exec(d->pg, "LISTEN study_outbox", NULL, NULL, &err))) {
+        db_failed(d, "PostgreSQL", &err);
+        return false;
+    }
+    d->listening = true;
+    return true;
+}
+
+static size_t count_state(const struct deliver *d, enum job_state state)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < d->count; i++) {
+        n += d->jobs[i]->state == state;
+    }
+    return n;
+}
+
+static void drop_gone(struct deliver *d)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < d->count; i++) {
+        if (d->jobs[i]->state == JOB_GONE) {
+            job_destroy(&d->jobs[i]);
+        } else {
+            d->jobs[kept++] = d->jobs[i];
+        }
+    }
+    d->count = kept;
+}
+
+/* ---- what has ended ---- */
+
+static void say(const struct job *job, bool team_stopped)
+{
+    if (team_stopped) {
+        log_error("ALERT workspace %s: nothing is sent any more: %s", job->team_id, job->error);
+    }
+    if (job->work == NULL) {
+        if (job->team_url != NULL) {
+            log_info("workspace %s is known", job->team_id);
+        } else if (!job->stop_team) {
+            log_warn("auth.test of %s: %s", job->team_id, job->error);
+        }
+        return;
+    }
+    if (job->stop_lane) {
+        log_error("ALERT %s in %s: nothing is sent there any more: %s", job->work->target,
+                  job->team_id, job->error);
+    } else if (job->end == OUTBOX_FAILED || job->end == OUTBOX_PARKED) {
+        log_error("ALERT reply %" PRId64 " %s: %s", job->work->outbox_id,
+                  job->end == OUTBOX_FAILED ? "cannot be sent" : "waits for an operator",
+                  job->error);
+    } else if (job->end == OUTBOX_DOUBTFUL && !job->work->doubtful) {
+        log_warn("reply %" PRId64 " may have been sent (%s): it will be looked up",
+                 job->work->outbox_id, job->error);
+    } else if (job->end == OUTBOX_RETRY && job->error[0] != '\0') {
+        log_info("reply %" PRId64 " was not sent (%s): again in %" PRId64 " ms",
+                 job->work->outbox_id, job->error, job->wait_ms);
+    }
+}
+
+/* What a job says about its workspace, method and lane. */
+static bool write_news(struct deliver *d, const struct job *job, bool *team_stopped,
+                       struct error *err)
+{
+    bool ok = true;
+
+    *team_stopped = false;
+    if (job->team_url != NULL) {
+        ok = team_identify(d->pg, job->team_id, str_of(job->team_name), str_of(job->team_url),
+                           str_of(job->bot_user_id), err);
+    }
+    if (ok && job->wait_method != NULL) {
+        ok = slack_wait_set(d->pg, job->team_id, job->wait_method, job->wait_ms, err);
+    }
+    if (ok && job->stop_team) {
+        ok = team_stop(d->pg, job->team_id, job->error, team_stopped, err);
+    }
+    if (ok && job->stop_lane) {
+        ok = lane_stop(d->pg, job->team_id, job->work->target, job->error, err);
+    }
+    return ok;
+}
+
+static bool write_ends(struct deliver *d, bool *stopped, struct error *err)
+{
+    struct outbox_done *done = calloc(d->count + 1, sizeof(*done));
+    size_t n = 0;
+    bool ok;
+
+    if (done == NULL) {
+        abort();
+    }
+    for (size_t i = 0; i < d->count; i++) {
+        const struct job *job = d->jobs[i];
+
+        if (job->state == JOB_DONE && job->work != NULL) {
+            done[n++] = (struct outbox_done){job->work, job->end, job->sent_ts, job->wait_ms,
+                                             job->error};
+        }
+    }
+    ok = pg_begin(d->pg, err) && outbox_finish(d->pg, done, n, err);
+    for (size_t i = 0; i < d->count && ok; i++) {
+        if (d->jobs[i]->state == JOB_DONE) {
+            ok = write_news(d, d->jobs[i], &stopped[i], err);
+        }
+    }
+    free(done);
+    if (!ok || !pg_commit(d->pg, err)) {
+        pg_rollback(d->pg);
+        return false;
+    }
+    return true;
+}
+
+/* All ends of a turn in one transaction. On failure they are kept: the claim tokens tell whether
+ * they may still be written later. */
+static bool write_down(struct deliver *d)
+{
+    bool *stopped = calloc(d->count + 1, sizeof(*stopped));
+    struct error err = {0};
+    bool ok = true;
+
+    if (stopped == NULL) {
+        abort();
+    }
+    if (count_state(d, JOB_DONE) > 0) {
+        ok = write_ends(d, stopped, &err);
+        if (!ok) {
+            db_failed(d, "writing down what was sent", &err);
+        }
+    }
+    for (size_t i = 0; i < d->count && ok; i++) {
+        if (d->jobs[i]->state == JOB_DONE) {
+            say(d->jobs[i], stopped[i]);
+            if (d->jobs[i]->work != NULL && d->jobs[i]->end == OUTBOX_RELEASE) {
+                d->claim_at_ms = clock_boot_ms() + CROWDED_MS;
+            } else if (d->claim_at_ms > clock_boot_ms() + CROWDED_MS) {
+                d->claim_at_ms = clock_boot_ms();
+            }
+            d->jobs[i]->state = JOB_GONE;
+        }
+    }
+    drop_gone(d);
+    free(stopped);
+    return ok;
+}
+
+/* ---- claiming ---- */
+
+static bool claim(struct deliver *d)
+{
+    int room = (int)(d->concurrency - d->count);
+    struct outbox_work **works;
+    struct error err = {0};
+    int64_t next_ms;
+    size_t count;
+
+    if (!outbox_claim(d->pg, room, d->lease_ms, d->slack.settle_ms, &works, &count, &next_ms,
+                      &err)) {
+        db_failed(d, "claiming replies", &err);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct job *job = job_of_reply(works[i]);
+
+        job_begin(job, &d->slack);
+        d->jobs[d->count++] = job;
+    }
+    free(works);
+    if (next_ms < 0 || next_ms > POLL_MS) {
+        next_ms = POLL_MS;
+    }
+    d->claim_at_ms = clock_boot_ms() + (count == (size_t)room ? 0 : next_ms);
+    if (d->db_down) {
+        log_info("PostgreSQL is back");
+        d->db_down = false;
+    }
+    return true;
+}
+
+/* Workspaces that we do not know yet; after a start also those that had thrown us out. */
+static bool claim_teams(struct deliver *d)
+{
+    int room = (int)(d->concurrency - d->count);
+    struct error err = {0};
+    char **teams;
+    size_t count;
+
+    d->teams_at_ms = clock_boot_ms() + POLL_MS;
+    if (!teams_to_test(d->pg, !d->asked_stopped, room < TEAMS_MAX ? room : TEAMS_MAX, &teams,
+                       &count, &err)) {
+        db_failed(d, "reading workspaces", &err);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct job *job = job_of_team(teams[i]);
+        bool known = false;
+
+        for (size_t k = 0; k < d->count; k++) {
+            known = known || (d->jobs[k]->work == NULL &&
+                              strcmp(d->jobs[k]->team_id, teams[i]) == 0);
+        }
+        if (known) {
+            job_destroy(&job);
+            continue;
+        }
+        if (config_slack_token(d->config, teams[i]) == NULL) {
+            snprintf(job->error, sizeof(job->error), "no_token");
+            job->stop_team = true;
+            job->state = JOB_DONE;
+        }
+        d->jobs[d->count++] = job;
+    }
+    d->asked_stopped = true;
+    teams_free(&teams, count);
+    return true;
+}
+
+/* ---- the next steps ---- */
+
+/* Opening a DM and reading a history go at the pace of their tier, a workspace. */
+static bool book(struct deliver *d, struct job *job)
+{
+    struct error err = {0};
+    int64_t wait_ms;
+
+    job->asked = job->state == JOB_OPEN ? STEP_OPEN : STEP_LOOK;
+    if (!slack_wait_take(d->pg, job->team_id, job_method(job), SLACK_TIER3_MS,
+                         SLACK_TIER3_BURST_MS, 1, &wait_ms, &err)) {
+        db_failed(d, "keeping Slack's limits", &err);
+        return false;
+    }
+    if (wait_ms > 0) {
+        job_release(job, wait_ms + (int64_t)(clock_random() % 2000));
+    }
+    return true;
+}
+
+/* Posts of one workspace are booked together. */
+static bool book_posts(struct deliver *d, const struct job *like, struct error *err)
+{
+    int64_t wait_ms;
+    int n = 0;
+
+    for (size_t i = 0; i < d->count; i++) {
+        n += d->jobs[i]->state == JOB_READY && strcmp(d->jobs[i]->team_id, like->team_id) == 0;
+    }
+    if (!slack_wait_take(d->pg, like->team_id, SLACK_POST, SLACK_POST_MS, SLACK_POST_BURST_MS, n,
+                         &wait_ms, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < d->count; i++) {
+        if (d->jobs[i]->state == JOB_READY && strcmp(d->jobs[i]->team_id, like->team_id) == 0) {
+            d->jobs[i]->state = JOB_MARKED; /* booked; marked below, all together */
+            if (wait_ms > 0) {
+                job_release(d->jobs[i], wait_ms);
+            }
+        }
+    }
+    return true;
+}
+
+static bool mark_sending(struct deliver *d)
+{
+    struct outbox_work **works = calloc(d->count + 1, sizeof(*works));
+    const char **channels = calloc(d->count + 1, sizeof(*channels));
+    struct job **jobs = calloc(d->count + 1, sizeof(struct job *));
+    bool *go = calloc(d->count + 1, sizeof(*go));
+    int64_t lease = d->lease_ms;
+    int64_t ends;
+    struct error err = {0};
+    size_t n = 0;
+    bool ok = true;
+
+    if (works == NULL || channels == NULL || jobs == NULL || go == NULL) {
+        abort();
+    }
+    for (size_t i = 0; i < d->count && ok; i++) {
+        if (d->jobs[i]->state == JOB_READY) {
+            ok = book_posts(d, d->jobs[i], &err);
+        }
+    }
+    for (size_t i = 0; i < d->count; i++) {
+        if (d->jobs[i]->state == JOB_MARKED) {
+            jobs[n] = d->jobs[i];
+            works[n] = d->jobs[i]->work;
+            channels[n++] = d->jobs[i]->work->channel_id;
+        }
+    }
+    ends = clock_boot_ms() + lease; /* before the statement: never later than the database's */
+    ok = ok && (n == 0 || outbox_sending(d->pg, works, channels, n, lease, go, &err));
+    for (size_t i = 0; i < n; i++) {
+        jobs[i]->lease_ends_ms = ends;
+        if (!ok) {
+            jobs[i]->state = JOB_READY;
+        } else if (!go[i]) {
+            jobs[i]->state = JOB_GONE;
+        }
+    }
+    if (!ok) {
+        db_failed(d, "marking replies", &err);
+    }
+    free(go);
+    free(jobs);
+    free(channels);
+    free(works);
+    return ok;
+}
+
+static void next_steps(struct deliver *d)
+{
+    for (size_t i = 0; i < d->count; i++) {
+        struct job *job = d->jobs[i];
+
+        if ((job->state == JOB_OPEN || job->state == JOB_LOOK) && !book(d, job)) {
+            return;
+        }
+    }
+    if (!mark_sending(d)) {
+        return;
+    }
+    for (size_t i = 0; i < d->count; i++) {
+        enum job_state state = d->jobs[i]->state;
+
+        if (state == JOB_OPEN || state == JOB_LOOK || state == JOB_MARKED || state == JOB_AUTH) {
+            job_ask(d->jobs[i], &d->slack);
+        }
+    }
+    drop_gone(d);
+}
+
+/* ---- answers ---- */
+
+static void keep_opened(struct deliver *d, const struct job *job)
+{
+    struct error err = {0};
+
+    if (pg_is_connected(d->pg) && !member_dm_opened(d->pg, job->team_id, job->work->target,
+                                                    job->opened, &err)) {
+        db_failed(d, "keeping a DM's channel", &err); /* it is opened again, which does no harm */
+    }
+}
+
+static void take_answers(struct deliver *d)
+{
+    struct http_response response;
+
+    while (http_next(d->http, &response)) {
+        struct job *job = response.owner;
+
+        job_answered(job, &d->slack, &response);
+        if (response.fate == HTTP_ANSWERED && d->slack_down) {
+            log_info("Slack answers again");
+            d->slack_down = false;
+        } else if (response.fate != HTTP_ANSWERED && !d->slack_down) {
+            log_error("Slack: %s", response.error.text);
+            d->slack_down = true;
+        }
+        if (job->opened != NULL && job->state == JOB_READY) {
+            keep_opened(d, job);
+        }
+    }
+}
+
+/* ---- the loop ---- */
+
+/* Told to stop at once: a post under way may arrive all the same, everything else goes back. */
+static void release_all(struct deliver *d)
+{
+    pg_set_interrupt(d->pg, -1);
+    pg_set_deadline(d->pg, 3000);
+    for (size_t i = 0; i < d->count; i++) {
+        struct job *job = d->jobs[i];
+
+        if (job->state == JOB_DONE) {
+            continue;
+        }
+        http_cancel(d->http, job);
+        if (job->work == NULL) {
+            job->state = JOB_GONE;
+        } else if (job->state == JOB_MARKED || (job->state == JOB_ASKED &&
+                                                job->asked == STEP_POST)) {
+            job->state = JOB_DONE;
+            job->end = OUTBOX_DOUBTFUL;
+            job->wait_ms = d->slack.settle_ms + d->slack.timeout_ms;
+            snprintf(job->error, sizeof(job->error), "stopped while it was being sent");
+        } else {
+            job_release(job, 0);
+        }
+    }
+    drop_gone(d);
+    if (d->count > 0 && db_ready(d)) {
+        write_down(d);
+    }
+    for (size_t i = 0; i < d->count; i++) {
+        d->jobs[i]->state = JOB_GONE; /* leases tell the rest */
+    }
+    drop_gone(d);
+}
+
+static int wait_ms(const struct deliver *d)
+{
+    int64_t now = clock_boot_ms();
+    int64_t until = now + POLL_MS;
+
+    if (d->count < d->concurrency && d->claim_at_ms < until) {
+        until = d->claim_at_ms;
+    }
+    if (count_state(d, JOB_ASKED) < d->count) {
+        until = now; /* a step is to be taken */
+    }
+    if (until < d->db_at_ms) {
+        until = d->db_at_ms;
+    }
+    return until > now ? (int)(until - now) : 0;
+}
+
+static void turn(struct deliver *d, enum stop stop)
+{
+    int fds[2];
+    struct error err = {0};
+    int64_t now = clock_boot_ms();
+
+    if (now >= d->db_at_ms && db_ready(d) && write_down(d)) {
+        bool room = stop == STOP_NOT && d->count < d->concurrency;
+
+        if ((!room || now < d->teams_at_ms || claim_teams(d)) &&
+            (!room || now < d->claim_at_ms || d->count == d->concurrency || claim(d))) {
+            next_steps(d);
+        }
+    }
+    fds[0] = pg_fd(d->pg);
+    fds[1] = signals_wake_fd();
+    if (!http_wait(d->http, fds, 2, wait_ms(d), &err)) {
+        log_error("waiting: %s", err.text);
+    }
+    take_answers(d);
+    if (pg_is_connected(d->pg) && pg_notified(d->pg, &err)) {
+        d->claim_at_ms = clock_boot_ms();
+    }
+}
+
+static bool open_role(struct deliver *d, struct error *err)
+{
+    const struct config *c = d->config;
+    const char *ca_file = config_string(c, "slack", "ca_file");
+    const struct http_limits limits = {
+        .service = "slack",
+        .user_agent = "study-tracker/" STUDY_VERSION,
+        .ca_file = ca_file[0] != '\0' ? ca_file : NULL,
+        .max_connections = (int)config_int(c, "deliver", "concurrency"),
+        .max_response = RESPONSE_MAX,
+        .connect_timeout_ms = config_int(c, "slack", "connect_timeout"),
+        .timeout_ms = config_int(c, "slack", "timeout"),
+    };
+
+    d->concurrency = (size_t)config_int(c, "deliver", "concurrency");
+    d->jobs = calloc(d->concurrency, sizeof(struct job *));
+    d->http = http_create(&limits, err);
+    if (d->jobs == NULL || d->http == NULL) {
+        return false;
+    }
+    d->slack = (struct slack_side){
+        .config = c,
+        .api_url = config_string(c, "slack", "api_url"),
+        .http = d->http,
+        .timeout_ms = limits.timeout_ms,
+        .settle_ms = config_int(c, "deliver", "settle_after"),
+        .give_up_ms = config_int(c, "deliver", "give_up"),
+        .max_attempts = config_int(c, "deliver", "max_attempts"),
+        .park = strcmp(config_string(c, "deliver", "doubtful"), "park") == 0,
+    };
+    d->lease_ms = config_int(c, "deliver", "lease");
+    if (d->lease_ms < limits.timeout_ms + MARGIN_MS) {
+        d->lease_ms = limits.timeout_ms + MARGIN_MS;
+    }
+    d->pg = pg_create(c, "study-worker deliver");
+    pg_set_interrupt(d->pg, signals_stop_fd());
+    return true;
+}
+
+int role_deliver(const struct role *role)
+{
+    struct deliver d = {.config = role->config};
+    struct error err = {0};
+    enum stop stop;
+    int status = EXIT_SUCCESS;
+
+    if (open_role(&d, &err)) {
+        while ((stop = signals_check()) != STOP_NOW &&
+               !(stop == STOP_GRACEFUL && d.count == 0)) {
+            turn(&d, stop);
+        }
+        release_all(&d);
+    } else {
+        log_error("%s", err.text);
+        status = ROLE_MISCONFIGURED;
+    }
+    free(d.jobs);
+    http_destroy(&d.http);
+    pg_destroy(&d.pg);
+    return status;
+}
