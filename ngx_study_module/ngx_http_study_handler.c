@@ -134,6 +134,8 @@ ngx_http_study_slack_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_study_is_post(ngx_http_request_t *r)
 {
+    ngx_http_study_main_conf_t  *smcf;
+
     if (r != r->main) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "a subrequest cannot be accepted as an event");
@@ -141,6 +143,9 @@ ngx_http_study_is_post(ngx_http_request_t *r)
     }
 
     if (r->method != NGX_HTTP_POST) {
+        smcf = ngx_http_get_module_main_conf(r, ngx_http_study_module);
+        ngx_http_study_count(smcf, outcomes[NGX_HTTP_STUDY_BAD_METHOD]);
+
         return ngx_http_study_method_not_allowed(r, "POST");
     }
 
@@ -834,14 +839,9 @@ ngx_http_study_answer(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t
 ngx_http_study_method_not_allowed(ngx_http_request_t *r, const char *allow)
 {
-    ngx_http_study_main_conf_t  *smcf;
-
     if (ngx_http_study_add_header(r, "Allow", allow) == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    smcf = ngx_http_get_module_main_conf(r, ngx_http_study_module);
-    ngx_http_study_count(smcf, outcomes[NGX_HTTP_STUDY_BAD_METHOD]);
 
     return NGX_HTTP_NOT_ALLOWED;
 }
