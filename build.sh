@@ -31,10 +31,12 @@ build | libcurl4-openssl-dev                         | requests to Slack and to 
 build | libyajl-dev                                  | JSON
 build | libinih-dev                                  | study-worker.conf
 build | libmicrohttpd-dev                            | metrics and health of the worker
-demo  | nginx redis-server postgresql                | the real parts, started privately
+demo  | nginx redis-server postgresql tzdata         | the real parts, started privately
 demo  | perl libdbi-perl libdbd-pg-perl libredis-perl | driver of the demo and of the tests
 demo  | libmojolicious-perl libev-perl libhttp-parser-xs-perl libcpanel-json-xs-perl | stand-ins for Slack and OpenAI
 test  | libcmocka-dev                                | unit tests
+test  | libdatetime-perl libdatetime-timezone-perl   | what cron lines are checked against
+test  | openssl curl                                 | certificates for TLS, HTTP/2 requests
 test  | libtest-base-perl libtext-diff-perl libtest-longstring-perl liblist-moreutils-perl libwww-perl libio-socket-ssl-perl | what Test::Nginx needs
 '
 

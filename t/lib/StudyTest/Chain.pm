@@ -10,9 +10,9 @@ package StudyTest::Chain;
 #   $chain->pg, ->redis, ->slack, ->openai, ->worker, ->nginx
 #
 # Options: dir; durable => 1; step => sub { name, code } called around each part (it
-# must call the code); seed => [ teams ] of the stand-in; slack, openai => { options of
-# the stand-in }, or slack_url / openai_url to use something else; slack_token,
-# openai_key; redis, postgres, nginx => { options }; config => { of the worker };
+# must call the code); teams => { id => { token, language, bot, seed } } (one, T0STUDY);
+# slack, openai => { options of the stand-in }, or slack_url / openai_url to use something
+# else; openai_key; redis, postgres, nginx => { options }; config => { of the worker };
 # worker => 0 to leave the worker stopped.
 
 use strict;
@@ -37,8 +37,8 @@ sub start {
     my $dir = $opt{dir} // scratch_dir('chain');
     my $self = bless { dir => $dir, secret => _random(), token => _random() }, $class;
     my $step = $opt{step} // sub { $_[1]->() };
-    my $team = $opt{team} // 'T0STUDY';
-    my $slack_token = $opt{slack_token} // 'xoxb-standin';
+    my $teams = $opt{teams} // { ($opt{team} // 'T0STUDY') => { token => $opt{slack_token} } };
+    my %token = map { $_ => $teams->{$_}{token} // "xoxb-standin-$_" } keys %$teams;
 
     $step->('Redis', sub {
         $self->{redis} = StudyTest::Redis->start(dir => "$dir/redis", %{ $opt{redis} // {} });
@@ -51,19 +51,25 @@ sub start {
     $step->('stand-ins', sub {
         make_path("$dir/stand-ins");
         $self->{slack} = StudyTest::StandIn->slack(
-            dir => "$dir/stand-ins", team => ["$team:$slack_token:U0STUDYBOT"], %{ $opt{slack} // {} },
+            dir => "$dir/stand-ins", %{ $opt{slack} // {} },
+            team => [ map { "$_:$token{$_}:" . ($teams->{$_}{bot} // 'U0STUDYBOT') } sort keys %$teams ],
         ) if !$opt{slack_url};
         $self->{openai} = StudyTest::StandIn->openai(dir => "$dir/stand-ins", %{ $opt{openai} // {} })
             if !$opt{openai_url};
-        $self->{slack}->seed(@{ $opt{seed} }) if $self->{slack} && $opt{seed};
+        $self->{slack}->seed(map { { id => $_, %{ $teams->{$_}{seed} // {} } } } sort keys %$teams) if $self->{slack};
     });
     $self->{worker} = StudyTest::Worker->new(
         dir => "$dir/worker", redis => $self->{redis}, postgres => $self->{pg},
-        slack_url => $opt{slack_url} // $self->{slack}->url, slack_token => $slack_token,
+        slack_url => $opt{slack_url} // $self->{slack}->url, tokens => \%token,
         openai_url => $opt{openai_url} // $self->{openai}->url, openai_key => $opt{openai_key},
         config => $opt{config},
     );
-    $step->('schema', sub { $self->{worker}->migrate });
+    $step->('schema', sub {
+        $self->{worker}->migrate;
+        for my $id (grep { $teams->{$_}{language} } sort keys %$teams) {
+            $self->dbh->do('INSERT INTO study.team (team_id, language) VALUES (?, ?)', undef, $id, $teams->{$id}{language});
+        }
+    });
     $step->('nginx', sub {
         $self->{nginx} = StudyTest::Nginx->start(
             dir => "$dir/nginx", redis => [ $self->{redis}->address ], user => 'study-nginx',

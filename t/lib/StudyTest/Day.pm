@@ -1,7 +1,7 @@
 package StudyTest::Day;
 
-# A day in a study group, as the events that Slack would send of it: members who write
-# in Korean and English, an edit, a deletion, replies in a thread, a repeat by Slack,
+# A day in two study groups, as the events that Slack would send of it: one workspace
+# writes in Korean, one in English; an edit, a deletion, replies in a thread, a repeat by Slack,
 # a link that unfurls, a bot, someone who joins, and a direct message that is nobody
 # else's business. All of it is made up.
 #
@@ -9,10 +9,10 @@ package StudyTest::Day;
 #   $day->events      [ { what, event, retry } ], in the order they are sent
 #   $day->rows        { "channel ts" => { user, text, deleted } } that must be stored
 #   $day->members     ids of those who are owed a digest
-#   $day->seed        the workspace for the stand-in of Slack
+#   $day->teams       { id => { language, bot, seed } }: the workspaces, for the chain
 #
-# team, bot: the workspace's and the bot user's id. only => [ id, ... ] maps the
-# members to those ids (for a real workspace).
+# team, bot: all of it in this one workspace, with that bot user; only => [ id, ... ]
+# maps the members to those ids. Both are for a real workspace.
 
 use strict;
 use warnings;
@@ -27,6 +27,11 @@ my %PEOPLE = (
     U0MINJUN => { language => 'ko', name => '박민준', channel => 'C0STUDYKO', tz => 'Asia/Seoul' },
     U0SARAH  => { language => 'en', name => 'Sarah Lindqvist', channel => 'C0STUDYEN', tz => 'Europe/Stockholm' },
     U0DAVID  => { language => 'en', name => 'David Okafor', channel => 'C0STUDYEN', tz => 'Africa/Lagos' },
+);
+
+my %TEAMS = (
+    ko => { id => 'T0STUDYKO', name => '공부 모임' },
+    en => { id => 'T0STUDYEN', name => 'Study Group' },
 );
 
 my %CHANNELS = (C0STUDYKO => '공부-기록', C0STUDYEN => 'study-log');
@@ -53,9 +58,8 @@ sub new {
 
     my %want = map { $_ => 1 } @{ $opt{languages} // [ 'ko', 'en' ] };
     my $self = bless {
-        team => $opt{team} // 'T0STUDY',
+        team => $opt{team},
         bot  => $opt{bot} // 'U0STUDYBOT',
-        want => \%want,
         events => [], rows => {}, said => {},
     }, $class;
 
@@ -78,7 +82,8 @@ sub _send {
     return $event;
 }
 
-sub _common { my ($self) = @_; return (team => $self->{team}, bot => $self->{bot}) }
+sub _team_of { my ($self, $user) = @_; return $self->{team} // $TEAMS{ $PEOPLE{$user}{language} }{id} }
+sub _common { my ($self, $user) = @_; return (team => $self->_team_of($user), bot => $self->{bot}) }
 
 sub _row {
     my ($self, $event, %row) = @_;
@@ -91,7 +96,7 @@ sub _say {
     my ($self, $serial, $minute, $user, $name, $text) = @_;
 
     my $event = message(
-        $self->_common, user => $self->{id}{$user}, channel => $PEOPLE{$user}{channel},
+        $self->_common($user), user => $self->{id}{$user}, channel => $PEOPLE{$user}{channel},
         ts => $self->_at($minute, $serial), text => $text,
     );
     $self->{said}{$name} = $event;
@@ -151,8 +156,9 @@ sub _tell {
     my ($self) = @_;
 
     for my $channel (sort keys %CHANNELS) {
-        next if !grep { $PEOPLE{$_}{channel} eq $channel } keys %{ $self->{id} };
-        $self->_send('the bot is invited', member_joined($self->_common, user => $self->{bot}, channel => $channel,
+        my ($one) = sort grep { $PEOPLE{$_}{channel} eq $channel } keys %{ $self->{id} };
+        next if !$one;
+        $self->_send('the bot is invited', member_joined($self->_common($one), user => $self->{bot}, channel => $channel,
             event_ts => $self->_at(0, 10)));
     }
 
@@ -176,23 +182,23 @@ sub _tell {
     my $channel = $PEOPLE{$first}{channel};
     my $id = $self->{id}{$first};
     $self->_send('a link unfurls', unfurled($self->{said}{link}, event_ts => $self->_at(134, 800))) if $self->{said}{link};
-    $self->_send('someone joins', channel_join($self->_common, user => $id, channel => $channel, ts => $self->_at(3, 900)));
-    $self->_send('another bot posts', bot_message($self->_common, channel => $channel, ts => $self->_at(300, 901),
+    $self->_send('someone joins', channel_join($self->_common($first), user => $id, channel => $channel, ts => $self->_at(3, 900)));
+    $self->_send('another bot posts', bot_message($self->_common($first), channel => $channel, ts => $self->_at(300, 901),
         text => 'Reminder: the reading group meets on Thursday.'));
-    $self->_send('a direct message, which is not recorded', direct_message($self->_common, user => $id,
+    $self->_send('a direct message, which is not recorded', direct_message($self->_common($first), user => $id,
         ts => $self->_at(310, 902), text => 'PRIVATE: this must leave no row anywhere'));
     return;
 }
 
 sub events { return @{ $_[0]{events} } }
 sub rows   { return $_[0]{rows} }
-sub team   { return $_[0]{team} }
 
 # Whoever has a message left is owed a digest.
 sub members {
     my ($self) = @_;
     my %owed = map { $_->{user} => 1 } grep { !$_->{deleted} } values %{ $self->{rows} };
-    return sort keys %owed;
+    my @ids = sort keys %owed;
+    return @ids;      # "scalar" of a sort is undefined
 }
 
 sub name_of {
@@ -209,17 +215,24 @@ sub language_of {
 
 sub channel_name { my ($self, $id) = @_; return $CHANNELS{$id} // $id }
 
-sub seed {
+sub teams {
     my ($self) = @_;
 
-    return {
-        id => $self->{team}, name => 'Study Group', domain => 'studygroup', bot_user_id => $self->{bot},
-        users => [ map { {
-            id => $self->{id}{$_}, name => lc substr($_, 2), real_name => $PEOPLE{$_}{name},
-            tz => $PEOPLE{$_}{tz}, locale => $PEOPLE{$_}{language} eq 'ko' ? 'ko-KR' : 'en-US',
-        } } sort keys %{ $self->{id} } ],
-        channels => [ map { { id => $_, name => $CHANNELS{$_} } } sort keys %CHANNELS ],
-    };
+    my %teams;
+    for my $user (sort keys %{ $self->{id} }) {
+        my ($who, $id) = ($PEOPLE{$user}, $self->_team_of($user));
+        my $team = $teams{$id} //= { language => $who->{language}, bot => $self->{bot}, seed => {
+            name => $TEAMS{ $who->{language} }{name}, domain => lc $id, users => [], channels => [],
+        } };
+        push @{ $team->{seed}{users} }, {
+            id => $self->{id}{$user}, name => lc substr($user, 2), real_name => $who->{name},
+            tz => $who->{tz}, locale => $who->{language} eq 'ko' ? 'ko-KR' : 'en-US',
+        };
+        my $channel = { id => $who->{channel}, name => $CHANNELS{ $who->{channel} } };
+        push @{ $team->{seed}{channels} }, $channel
+            if !grep { $_->{id} eq $channel->{id} } @{ $team->{seed}{channels} };
+    }
+    return \%teams;
 }
 
 1;
