@@ -110,6 +110,14 @@ static void strings(void **state)
     assert_int_equal(str_cmp(STR("ab"), STR("ab")), 0);
     assert_true(str_cmp(STR("\xff"), STR("a")) > 0);
 
+    assert_true(str_one_of(STR("a"), "a|bc|d"));
+    assert_true(str_one_of(STR("bc"), "a|bc|d"));
+    assert_true(str_one_of(STR("d"), "a|bc|d"));
+    assert_false(str_one_of(STR("b"), "a|bc|d"));
+    assert_false(str_one_of(STR("a|bc"), "a|bc|d"));
+    assert_false(str_one_of(STR(""), "a||d"));
+    assert_false(str_one_of(STR_NULL, "a"));
+
     assert_true(str_to_u64(STR("18446744073709551615"), &n));
     assert_true(n == UINT64_MAX);
     assert_false(str_to_u64(STR("18446744073709551616"), &n));

@@ -139,23 +139,6 @@ static bool list_fits(const struct option *o, const char *text)
     return items >= o->min && items <= o->max;
 }
 
-static bool choice_fits(const char *choices, const char *text)
-{
-    size_t len = strlen(text);
-
-    while (len != 0) {
-        size_t n = strcspn(choices, "|");
-        if (n == len && memcmp(choices, text, n) == 0) {
-            return true;
-        }
-        if (choices[n] == '\0') {
-            break;
-        }
-        choices += n + 1;
-    }
-    return false;
-}
-
 bool option_parse(const struct option *o, const char *text, int64_t *number)
 {
     bool ok = false;
@@ -171,7 +154,7 @@ bool option_parse(const struct option *o, const char *text, int64_t *number)
     case OPTION_LIST:
         return list_fits(o, text);
     case OPTION_CHOICE:
-        return choice_fits(o->choices, text);
+        return str_one_of(str_of(text), o->choices);
     case OPTION_BOOL:
         *number = strcmp(text, "yes") == 0;
         return *number != 0 || strcmp(text, "no") == 0;

@@ -82,7 +82,6 @@ const struct option options[] = {
     {"deliver", "give_up", OPTION_DURATION, "24h", 1 * MINUTE, 7 * DAY, NULL, NULL, "Age at which an unsent reply is given up."},
     {"deliver", "doubtful", OPTION_CHOICE, "settle", 0, 0, "settle|park", NULL, "A reply that may have been sent: look it up in the channel, or leave it to an operator."},
     {"deliver", "settle_after", OPTION_DURATION, "30s", 100 * MS, 1 * HOUR, NULL, NULL, "How long after its end a doubtful request is looked up in the channel."},
-    {"deliver", "retract_sent", OPTION_BOOL, "no", 0, 0, NULL, NULL, "Delete digests already sent when what they were made from is deleted."},
 
     {"privacy", "consent", OPTION_CHOICE, "notice", 0, 0, "notice|opt_in", NULL, "What precedes a member's first digest: a delivered notice, or their yes."},
     {"privacy", "private_channels", OPTION_BOOL, "no", 0, 0, NULL, NULL, "Record private channels that the bot was invited to."},

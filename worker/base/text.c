@@ -61,6 +61,21 @@ char *str_dup(struct str s)
     return copy;
 }
 
+bool str_one_of(struct str s, const char *words)
+{
+    while (s.len != 0) {
+        size_t n = strcspn(words, "|");
+        if (n == s.len && memcmp(words, s.data, n) == 0) {
+            return true;
+        }
+        if (words[n] == '\0') {
+            break;
+        }
+        words += n + 1;
+    }
+    return false;
+}
+
 bool str_to_u64(struct str s, uint64_t *out)
 {
     uint64_t value = 0;

@@ -27,6 +27,7 @@ bool str_is(struct str s, const char *cstr);
 bool str_starts(struct str s, const char *prefix);
 int str_cmp(struct str a, struct str b); /* bytewise; a shorter prefix sorts first */
 char *str_dup(struct str s);             /* malloc'ed, NUL-terminated; aborts without memory */
+bool str_one_of(struct str s, const char *words); /* words: "a|b|c"; "" is none of them */
 /* Decimal digits only, no sign, no blank; false on anything else or on overflow. */
 bool str_to_u64(struct str s, uint64_t *out);
 

@@ -4,6 +4,7 @@
  *
  * Secrets and member text are never arguments and never printed unless asked for (--show-text).
  */
+#include <errno.h>
 #include <getopt.h>
 #include <locale.h>
 #include <signal.h>
@@ -216,14 +217,27 @@ static bool fits(const struct ctl_command *command, const struct ctl *ctl, const
     return true;
 }
 
+/* It may be missing where the environment says all; the database's owner, who migrates, has no
+ * business reading it. */
+static const char *default_path(void)
+{
+    if (access(DEFAULT_PATH, R_OK) == 0) {
+        return DEFAULT_PATH;
+    }
+    if (errno != ENOENT) {
+        fprintf(stderr, "studyctl: %s: %s; going by the environment and the defaults\n",
+                DEFAULT_PATH, strerror(errno));
+    }
+    return NULL;
+}
+
 static enum ctl_status run(const struct ctl_command *command, struct ctl *ctl, const char *path)
 {
     struct config *config = NULL;
     struct error err;
 
-    /* The default path may be missing where the environment says all. */
-    if (path == NULL && access(DEFAULT_PATH, F_OK) == 0) {
-        path = DEFAULT_PATH;
+    if (path == NULL) {
+        path = default_path();
     }
     /* What only prints files of this program works without a configuration. */
     if (command->needs_config && !ctl->sample && ctl->print == NULL) {

@@ -2,7 +2,6 @@
 #include "ctl/rows.h"
 
 #include <stdio.h>
-#include <string.h>
 
 struct grid *rows_take(bool ok, struct pg_result **res)
 {
@@ -25,26 +24,10 @@ enum ctl_status rows_print(const struct ctl *ctl, bool ok, struct pg_result *res
     return status;
 }
 
-static bool is_one_of(const char *word, const char *words)
-{
-    size_t len = strlen(word);
-
-    for (;;) {
-        size_t n = strcspn(words, "|");
-        if (n == len && memcmp(words, word, n) == 0) {
-            return true;
-        }
-        if (words[n] == '\0') {
-            return false;
-        }
-        words += n + 1;
-    }
-}
-
 bool rows_filter(const struct ctl *ctl, const char *states, struct inspect_filter *filter)
 {
     *filter = (struct inspect_filter){ctl->team, ctl->state, ctl->limit, ctl->show_text};
-    if (ctl->state != NULL && !is_one_of(ctl->state, states)) {
+    if (ctl->state != NULL && !str_one_of(str_of(ctl->state), states)) {
         fprintf(stderr, "studyctl: --state %s: expected one of %s\n", ctl->state, states);
         return false;
     }
