@@ -46,7 +46,7 @@ delete $ENV{$_} for qw(http_proxy HTTP_PROXY all_proxy ALL_PROXY);
 $ENV{LC_ALL} = 'C.UTF-8';
 
 my $screen = StudyTest::Screen->new;
-my $chain;
+my ($chain, $lock);
 
 exit stop_kept() if $opt{stop};
 refuse_second();
@@ -95,6 +95,13 @@ sub started_at {
 sub refuse_second {
     if (my $pid = kept_pid()) {
         print STDERR "A demo is still running (process $pid). End it with: ./build.sh demo --stop\n";
+        exit 1;
+    }
+    # Held until the end, by the keeper too; closed in whatever is started.
+    make_path(root_dir() . '/build');
+    open $lock, '>', root_dir() . '/build/demo.lock' or die "demo.lock: $!\n";
+    if (!flock $lock, LOCK_EX | LOCK_NB) {
+        print STDERR "Another demo is running in this directory.\n";
         exit 1;
     }
     return;
@@ -178,9 +185,9 @@ sub prepare_home {
 # Whatever happens, everything is stopped in order; a signal comes here in the middle of
 # any step, so nothing is asked of the step.
 sub end_on_signals {
-    for my $signal (qw(INT TERM HUP)) {
+    for my $signal (qw(INT TERM HUP PIPE)) {
         $SIG{$signal} = sub {
-            $SIG{$_} = 'IGNORE' for qw(INT TERM HUP);
+            $SIG{$_} = 'IGNORE' for qw(INT TERM HUP PIPE);
             print STDERR "\nStopping ...\n";
             StudyTest::Proc::stop_all();
             POSIX::_exit(130);
