@@ -1,10 +1,12 @@
-/* ingest/envelope, ingest/form */
+/* ingest/envelope, ingest/form; the elements in t/lib/fixtures are those of the module's tests. */
 #include "unit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ingest/envelope.h"
+#include "ingest/event.h"
 #include "ingest/form.h"
 
 #define HEADER(v, kind, at)                                                                        \
@@ -125,6 +127,51 @@ static void bounds_the_header(void **state)
     free(element);
 }
 
+/* What the module's tests assert that it pushes. */
+static void reads_what_the_module_pushes(void **state)
+{
+    static const struct {
+        const char *name;
+        enum envelope_kind kind;
+        enum event_effect effect;
+    } rows[] = {
+        {"element", ENVELOPE_EVENT, EVENT_MESSAGE},
+        {"element-first", ENVELOPE_EVENT, EVENT_MESSAGE},
+        {"element-empty", ENVELOPE_EVENT, EVENT_DEAD},
+        {"element-raw", ENVELOPE_EVENT, EVENT_DEAD},
+        {"element-command", ENVELOPE_COMMAND, EVENT_IGNORED},
+        {"element-interaction", ENVELOPE_INTERACTION, EVENT_IGNORED},
+        {"element-trigger", ENVELOPE_TRIGGER, EVENT_TRIGGER},
+    };
+    const struct event_rules rules = {false, false};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char path[256], element[16384];
+        struct envelope e;
+        struct event event;
+        struct error err = {0};
+        FILE *in;
+        size_t n;
+
+        snprintf(path, sizeof(path), STUDY_SOURCE_DIR "/t/lib/fixtures/%s.bin", rows[i].name);
+        in = fopen(path, "rb");
+        assert_non_null(in);
+        n = fread(element, 1, sizeof(element), in);
+        fclose(in);
+        assert_true(envelope_parse(&e, (struct str){element, n}, &err));
+        assert_int_equal(e.kind, rows[i].kind);
+        assert_int_equal(e.received_at_ms, 1795372952123);
+        assert_true(str_is(e.request_id, "5f0c7d1e9b3a48626f2d1c0b9a897867"));
+        event_read(&event, &e, &rules);
+        if (event.effect != rows[i].effect) {
+            fail_msg("%s: effect %d, %s", rows[i].name, (int)event.effect, event.reason);
+        }
+        event_clear(&event);
+        envelope_clear(&e);
+    }
+}
+
 static void reads_forms(void **state)
 {
     static const struct {
@@ -163,7 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_every_field), cmocka_unit_test(keeps_the_body_byte_for_byte),
         cmocka_unit_test(knows_the_kinds),   cmocka_unit_test(gives_a_reason),
-        cmocka_unit_test(bounds_the_header),
+        cmocka_unit_test(bounds_the_header), cmocka_unit_test(reads_what_the_module_pushes),
         cmocka_unit_test(reads_forms),
     };
 

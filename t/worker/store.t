@@ -1,0 +1,396 @@
+#!/usr/bin/perl
+
+# The store role: elements pushed by hand, and the rows that they leave; what is malformed;
+# and every way in which PostgreSQL, Redis or the process itself may go away meanwhile.
+
+use strict;
+use warnings;
+use utf8;
+
+use Encode qw(encode_utf8);
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+use Test::More;
+
+use StudyTest::Event qw(:all);
+use StudyTest::Proc qw(slurp wait_for);
+use StudyTest::Store;
+
+my $store = StudyTest::Store->start;
+my $SECRET = 'only-for-the-group-4711';
+
+sub message_row {
+    my ($envelope, $columns) = @_;
+    return $store->dbh->selectrow_hashref(
+        'SELECT *, extract(epoch FROM accepted_at) * 1000 AS accepted_ms FROM study.message WHERE ts = ?',
+        undef, $envelope->{event}{ts},
+    );
+}
+
+sub fresh {
+    $store->dbh->do('SET client_min_messages = warning');
+    $store->dbh->do('TRUNCATE study.message, study.dead_event, study.applied, study.outbox, study.digest,'
+        . ' study.firing, study.pause RESTART IDENTITY CASCADE');
+    $store->client->del($store->key('popped'));
+    return;
+}
+
+subtest 'messages of every shape' => sub {
+    my $plain = message(text => "Read $SECRET, 3 장 😀 & <b>");
+    my $reply = reply($plain, user => 'U000002');
+    my $also = broadcast($plain);
+    my $file = file_share(file => 'notes "2" \\ {a,b}.pdf');
+    my $me = me_message();
+    my $grid = grid_message();
+
+    $store->event($plain, $reply, $also, $file, $me, $grid);
+    $store->drained;
+
+    my $row = message_row($plain);
+    is($row->{text}, "Read $SECRET, 3 장 😀 & <b>", 'text as it was written');
+    is($row->{team_id}, 'T0STUDY', 'team');
+    is($row->{channel_id}, 'C0STUDY', 'channel');
+    is($row->{user_id}, 'U000001', 'user');
+    is($row->{thread_ts}, undef, 'no reply');
+    is($row->{subtype}, undef, 'no subtype');
+    ok(!$row->{deleted}, 'not deleted');
+    is(message_row($reply)->{thread_ts}, $plain->{event}{ts}, 'a reply knows its thread');
+    is(message_row($also)->{subtype}, 'thread_broadcast', 'broadcast');
+    is_deeply(message_row($file)->{files}, ['notes "2" \\ {a,b}.pdf'], 'the file\'s name, and only that');
+    is(message_row($me)->{subtype}, 'me_message', '/me');
+    is(message_row($grid)->{team_id}, 'T0STUDY', 'Enterprise Grid: the workspace that is meant');
+    is($store->value('SELECT count(*) FROM study.member'), 2, 'its writers are members');
+    is($store->value("SELECT string_agg(channel_id, ' ') FROM study.channel"), 'C0STUDY', 'its channel');
+};
+
+subtest 'what is not recorded' => sub {
+    fresh();
+    $store->event(
+        bot_message(), direct_message(), group_message(), private_message(), external_message(), channel_join(),
+        app_home_opened(), team_join(), reaction(), app_rate_limited(), url_verification(),
+        message(user => 'U0STUDYBOT'), message(user => 'USLACKBOT'),
+        unfurled(message()), { type => 'event_callback', team_id => 'T1', event => { type => 'from_the_future' } },
+    );
+    $store->push_raw('control', $store->element('command=%2Fstudy&trigger_id=1.2', kind => 'command'));
+    $store->drained;
+    is($store->value('SELECT count(*) FROM study.message'), 0, 'no message');
+    is($store->value('SELECT count(*) FROM study.dead_event'), 0, 'nothing dead');
+    is($store->value("SELECT count(*) FROM study.member WHERE user_id !~ '^U00000[12]\$'"), 0, 'no member either');
+};
+
+subtest 'edits, deletions, repeats, in any order' => sub {
+    fresh();
+    my ($first, $second, $third, $fourth) = map { message(text => "text $_") } 1 .. 4;
+    my $old = edited($first, text => 'old edit', edited_ts => '1700000001.000000');
+    my $new = edited($first, text => 'new edit', edited_ts => '1700000002.000000');
+
+    for my $event ($new, $first, $old, $new, $first, unfurled($first, text => 'unfurled')) {
+        $store->event($event);
+        $store->drained;
+    }
+    is(message_row($first)->{text}, 'new edit', 'the newest edit, though it came first');
+    is(message_row($first)->{edited_ts}, '1700000002.000000', 'and its time');
+
+    $store->event(deleted($second));
+    $store->drained;
+    $store->event($second, edited($second));
+    $store->drained;
+    my $gone = message_row($second);
+    ok($gone->{deleted}, 'a deletion wins, though it came first');
+    is($gone->{text}, '', 'no text is left');
+
+    $store->event($third, file_share(ts => $third->{event}{ts}, file => 'x.pdf'), tombstone($third), reply($third));
+    $store->drained;
+    ok(message_row($third)->{deleted}, 'a thread\'s parent that became a tombstone');
+    is($store->value('SELECT count(*) FROM study.message WHERE thread_ts = ?', $third->{event}{ts}), 1, 'its reply stays');
+
+    my %again = %$fourth;
+    $again{event_id} = 'EvANOTHER';
+    $store->push_raw('pending', $store->element($fourth, received_at => 1_800_000_000_000),
+        $store->element(\%again, received_at => 1_700_000_000_000));
+    $store->drained;
+    is(message_row($fourth)->{accepted_ms} + 0, 1_700_000_000_000, 'accepted when it was seen first');
+    is($store->value('SELECT count(*) FROM study.message WHERE ts = ?', $fourth->{event}{ts}), 1,
+        'one message under two event ids is one row');
+};
+
+subtest 'news' => sub {
+    fresh();
+    $store->event(message());
+    $store->drained;
+    my $rename = channel_rename(name => 'reading-room');
+    $store->event($rename, user_change(user => { tz => 'Europe/Berlin' }), team_rename(),
+        member_joined(channel => 'C0NEW'), user_change(user => { id => 'U0NOBODY' }));
+    $store->drained;
+    is($store->value("SELECT name FROM study.channel WHERE channel_id = 'C0STUDY'"), 'reading-room', 'channel renamed');
+    is($store->value("SELECT time_zone FROM study.member WHERE user_id = 'U000001'"), 'Europe/Berlin', 'time zone');
+    is($store->value("SELECT name FROM study.team WHERE team_id = 'T0STUDY'"), 'Study Renamed', 'workspace renamed');
+    is($store->value("SELECT count(*) FROM study.channel WHERE channel_id = 'C0NEW'"), 1, 'a channel we were asked into');
+    is($store->value("SELECT count(*) FROM study.member WHERE user_id = 'U0NOBODY'"), 0, 'nobody is recorded by a profile');
+
+    $store->event(channel_rename(name => 'hall'));
+    $store->drained;
+    $store->event($rename);     # Slack repeats it
+    $store->drained;
+    is($store->value("SELECT name FROM study.channel WHERE channel_id = 'C0STUDY'"), 'hall', 'a repeat is not applied again');
+
+    my $theirs = tokens_revoked(tokens => { oauth => ['U000001'], bot => [] });
+    $store->event($theirs);
+    $store->drained;
+    is($store->value('SELECT state FROM study.team'), 'active', 'a person\'s own token is none of ours');
+    $store->event(tokens_revoked());
+    $store->drained;
+    is_deeply($store->rows('SELECT state, stopped_reason FROM study.team'), [ [ 'stopped', 'tokens_revoked' ] ],
+        'a revoked token stops the workspace');
+    $store->dbh->do("UPDATE study.team SET state = 'active', stopped_reason = NULL");
+};
+
+subtest 'triggers' => sub {
+    fresh();
+    $store->trigger('daily', request_id => 'one');
+    $store->trigger('daily', request_id => 'one');
+    $store->trigger('daily', request_id => 'two', idempotency_key => 'key');
+    $store->trigger('daily', request_id => 'three', idempotency_key => 'key');
+    $store->trigger('yearly');
+    $store->drained;
+    is_deeply(
+        $store->rows('SELECT trigger_key FROM study.firing ORDER BY 1'), [ ['trigger:key'], ['trigger:one'] ],
+        'each identity fires once',
+    );
+    is_deeply($store->rows('SELECT reason FROM study.dead_event'), [ ['unknown_schedule'] ], 'an unknown schedule is dead');
+};
+
+subtest 'malformed' => sub {
+    fresh();
+    my $ok = $store->element(message(text => 'good'));
+    my $long = message(text => 'x' x 200_001);
+    my $nul = message(text => "a\0b");
+    my $bad_ts = message(ts => '17');
+    my %no_user = %{ message() };
+    delete $no_user{event}{user};
+    my @bad = (
+        [ '', 'empty_element' ],
+        [ 'garbage', 'no_header' ],
+        [ "garbage\n{}", 'bad_header' ],
+        [ $store->element('', v => 2), 'unknown_version' ],
+        [ $store->element('', kind => 'other'), 'unknown_kind' ],
+        [ $store->element('', received_at => 'now'), 'bad_received_at' ],
+        [ $store->element(''), 'empty_body' ],
+        [ $store->element('{"type":'), 'bad_json' ],
+        [ $store->element('[' x 1000), 'bad_json' ],
+        [ $store->element("{\"type\":\"\xff\xfe\"}"), 'bad_utf8' ],
+        [ $store->element("{\"type\":\"\xed\xa0\x80\"}"), 'bad_utf8' ],
+        [ $store->element("\0"), 'bad_json' ],
+        [ $store->element('{"type":"\udc00"}'), 'bad_json' ],
+        [ $store->element('{}'), 'no_type' ],
+        [ $store->element('{"type":"event_callback"}'), 'no_event' ],
+        [ $store->element($nul), 'nul_byte' ],
+        [ $store->element($long), 'too_long' ],
+        [ $store->element($bad_ts), 'bad_ts' ],
+        [ $store->element(\%no_user), 'bad_field' ],
+        [ $store->element('x' x 1_000_000), 'bad_json' ],
+        [ $store->element('[' . '0,' x 500_000 . '0]'), 'bad_json' ],
+    );
+    $store->push_raw('pending', $ok, map { $_->[0] } @bad);
+    $store->drained;
+
+    is($store->value('SELECT count(*) FROM study.message'), 1, 'the good one beside them is stored');
+    is($store->value('SELECT count(*) FROM study.dead_event'), scalar @bad, 'the others are dead, each once');
+    my $sth = $store->dbh->prepare("SELECT reason, detail FROM study.dead_event WHERE element = decode(?, 'hex')");
+    for my $i (0 .. $#bad) {
+        $sth->execute(unpack 'H*', $bad[$i][0]);
+        my ($reason, $detail) = $sth->fetchrow_array;
+        is($reason, $bad[$i][1], "$bad[$i][1]: " . ($detail // 'not there whole'));
+    }
+
+    my $big = message(text => '한' x 199_000);
+    delete $big->{event}{blocks};
+    $store->event($big);
+    $store->drained;
+    is(length message_row($big)->{text}, 199_000, 'a long text is stored whole');
+
+    $store->push_raw('pending', map { $_->[0] } @bad);
+    $store->drained;
+    is($store->value('SELECT count(*) FROM study.dead_event'), scalar @bad, 'again: still each once');
+};
+
+subtest 'one row that PostgreSQL refuses' => sub {
+    fresh();
+    $store->dbh->do(q{ALTER TABLE study.message ADD CONSTRAINT test_poison CHECK (text NOT LIKE '%poison%')});
+    my @all = map { message(text => $_ == 311 || $_ == 77 ? "poison $SECRET" : "text $_") } 1 .. 400;
+    $store->event(@all);
+    $store->drained;
+    is($store->value('SELECT count(*) FROM study.message'), 398, 'all others are stored');
+    is_deeply($store->rows('SELECT reason, detail FROM study.dead_event'),
+        [ [ 'sqlstate_23514', 'PostgreSQL refused the row' ], [ 'sqlstate_23514', 'PostgreSQL refused the row' ] ],
+        'it is dead with its SQLSTATE, and without its words');
+    $store->dbh->do('ALTER TABLE study.message DROP CONSTRAINT test_poison');
+};
+
+subtest 'PostgreSQL away' => sub {
+    fresh();
+    $store->pg->stop;
+    $store->event(map { message(text => "while away $_") } 1 .. 60);
+    ok(wait_for { slurp($store->worker->log) =~ /error store\[\d+\] PostgreSQL: / } 30, 'it says so');
+    my $in_hand = 0;
+    $in_hand += $store->client->llen($_) for $store->client->zrange($store->key('leases'), 0, -1);
+    is($store->length_of('pending') + $in_hand, 60, 'what waits is all in Redis');
+    $store->pg->restart;
+    $store->drained(60);
+    is($store->value('SELECT count(*) FROM study.message'), 60, 'stored when it is back');
+
+    # Away with a batch in hand, the transaction open.
+    my $lock = $store->hold_messages;
+    $store->event(map { message(text => "in hand $_") } 1 .. 20);
+    $store->leased;
+    wait_for { $store->value("SELECT count(*) FROM pg_locks WHERE NOT granted") } 30, 'the store to wait for the lock';
+    $store->pg->crash;
+    eval { $lock->disconnect };
+    $store->pg->restart;
+    $store->drained(60);
+    is($store->value("SELECT count(*) FROM study.message WHERE text LIKE 'in hand%'"), 20, 'a batch in hand is applied again');
+    my @said = slurp($store->worker->log) =~ /store\[\d+\] (PostgreSQL: works again)/g;
+    cmp_ok(scalar @said, '>=', 1, 'and it says that PostgreSQL is back');
+};
+
+subtest 'the lease is renewed while PostgreSQL lets wait' => sub {
+    fresh();
+    my $lock = $store->hold_messages;
+    $store->event(message(text => 'slow'));
+    $store->leased;
+    my ($batch) = $store->client->zrange($store->key('leases'), 0, -1);
+    my $until = time + 7;       # more than two leases
+    my $moved = 0;
+    while (time < $until) {
+        $moved++ if $store->length_of('suspect') || !defined $store->client->zscore($store->key('leases'), $batch);
+        select undef, undef, undef, 0.1;
+    }
+    is($moved, 0, 'it stayed ours');
+    $lock->rollback;
+    $store->drained;
+    is($store->value('SELECT count(*) FROM study.message'), 1, 'and was stored');
+};
+
+subtest 'Redis away' => sub {
+    fresh();
+    $store->redis->crash;
+    ok(wait_for { slurp($store->worker->log) =~ /error store\[\d+\] unix:/ } 30, 'it says so');
+    $store->redis->restart;
+    $store->event(map { message(text => "after $_") } 1 .. 10);
+    $store->drained(60);
+    is($store->value('SELECT count(*) FROM study.message'), 10, 'it goes on when Redis is back');
+
+    # Away between COMMIT and ack.
+    my $lock = $store->hold_messages;
+    $store->event(map { message(text => "unacked $_") } 1 .. 10);
+    $store->leased;
+    $store->redis->crash;
+    $lock->rollback;
+    wait_for { $store->value("SELECT count(*) FROM study.message WHERE text LIKE 'unacked%'") == 10 } 30, 'the commit';
+    $store->redis->restart;
+    $store->drained(60);
+    is($store->value('SELECT count(*) FROM study.message'), 20, 'each row once');
+    is($store->value('SELECT count(*) FROM study.dead_event'), 0, 'none is suspected of anything');
+};
+
+subtest 'a process killed with a batch in hand' => sub {
+    fresh();
+    my $lock = $store->hold_messages;
+    $store->event(map { message(text => "killed $_") } 1 .. 30);
+    $store->leased;
+    my ($pid) = $store->pids;
+    kill KILL => $pid;
+    wait_for { my ($now) = $store->pids; $now && $now != $pid } 30, 'another process';
+    $lock->rollback;
+    $store->drained(60);
+    is($store->value('SELECT count(*) FROM study.message'), 30, 'rows appear, each once');
+    is($store->client->exists($store->key('crashes')) ? 1 : 0, 0, 'its neighbours are not blamed');
+};
+
+subtest 'an element that takes its worker down' => sub {
+    fresh();
+    my $killer = $store->element(message(text => 'killer'));
+    my $lock = $store->hold_messages;
+    $store->push_raw('pending', $killer);
+    for my $times (1, 2) {
+        wait_for { $store->leases && $store->value('SELECT count(*) FROM pg_locks WHERE NOT granted') } 30, 'it in hand';
+        my ($pid) = $store->pids;
+        kill KILL => $pid;
+        wait_for { my ($now) = $store->pids; $now && $now != $pid } 30, 'another process';
+        wait_for { (($store->client->hvals($store->key('crashes')))[0] // 0) == 1 } 30, 'it to be counted' if $times == 1;
+    }
+    wait_for { $store->value('SELECT count(*) FROM study.dead_event') } 60, 'a dead event';
+    $lock->rollback;
+    $store->event(message(text => 'bystander'));
+    $store->drained;
+    is_deeply($store->rows("SELECT reason, encode(element, 'hex') FROM study.dead_event"),
+        [ [ 'crashed_worker', unpack 'H*', $killer ] ], 'goes to dead_event, unread');
+    is_deeply($store->rows('SELECT text FROM study.message'), [ ['bystander'] ], 'and nothing else with it');
+    is($store->client->exists($store->key('crashes')) ? 1 : 0, 0, 'its count is gone');
+};
+
+subtest 'TERM gives back, QUIT finishes' => sub {
+    fresh();
+    my $lock = $store->hold_messages;
+    $store->event(map { message(text => "given back $_") } 1 .. 5);
+    wait_for { $store->leases && $store->value('SELECT count(*) FROM pg_locks WHERE NOT granted') } 30, 'a batch in hand';
+    is($store->worker->stop('TERM'), 0, 'TERM ends it in order, though PostgreSQL lets it wait');
+    is($store->leases, 0, 'no lease is left');
+    is($store->length_of('pending'), 5, 'the batch is back in the list');
+    is($store->popped, 0, 'uncounted');
+    my @texts = map { /given back (\d+)/ } $store->client->lrange($store->key('pending'), 0, -1);
+    is_deeply(\@texts, [ 1 .. 5 ], 'in its order');
+
+    $store->worker->start(wait => 0);
+    wait_for { $store->leases && $store->value('SELECT count(*) FROM pg_locks WHERE NOT granted') } 30, 'it in hand again';
+    $store->worker->proc->signal('QUIT');
+    select undef, undef, undef, 0.5;
+    ok($store->worker->proc->alive, 'QUIT waits for what is in hand');
+    $lock->rollback;
+    is($store->worker->proc->wait_exit(30), 0, 'then it ends');
+    is($store->value('SELECT count(*) FROM study.message'), 5, 'stored');
+    is($store->leases, 0, 'and acked');
+    $store->worker->start(wait => 0);
+};
+
+subtest 'pause' => sub {
+    fresh();
+    $store->dbh->do("INSERT INTO study.pause (role, reason) VALUES ('store', 'test')");
+    wait_for { slurp($store->worker->log) =~ /store\[\d+\] paused/ } 30, 'it to pause';
+    $store->event(message());
+    select undef, undef, undef, 1.5;
+    is($store->length_of('pending'), 1, 'nothing is taken');
+    $store->dbh->do('DELETE FROM study.pause');
+    $store->drained;
+    is($store->value('SELECT count(*) FROM study.message'), 1, 'until resumed');
+};
+
+subtest 'several processes and a backlog' => sub {
+    fresh();
+    $store->worker->stop;
+    $store->worker->write_config({ store => { processes => 3 } });
+    my @first = map { message(text => "m $_", user => sprintf 'U%06d', $_ % 50) } 1 .. 1500;
+    my @rest = map { ($_ % 5 == 0 ? edited($first[$_], text => "e $_") : (), $_ % 7 == 0 ? deleted($first[$_]) : ()) } 0 .. $#first;
+    my @all = (@first, @rest, @first[ 0 .. 400 ]);
+    for my $i (reverse 1 .. $#all) {
+        my $j = int rand($i + 1);
+        @all[ $i, $j ] = @all[ $j, $i ];
+    }
+    $store->event(splice @all, 0, 500) while @all;
+    $store->worker->start(wait => 0);
+    $store->drained(120);
+    is($store->value('SELECT count(*) FROM study.message'), 1500, 'each message once');
+    is($store->value('SELECT count(*) FROM study.message WHERE deleted'), scalar(grep { $_ % 7 == 0 } 0 .. 1499), 'deletions');
+    is($store->value(q{SELECT count(*) FROM study.message WHERE text LIKE 'e %'}),
+        scalar(grep { $_ % 5 == 0 && $_ % 7 } 0 .. 1499), 'edits');
+    is($store->popped, 1500 + @rest + 401, 'popped counts what was taken');
+    is($store->value('SELECT count(*) FROM study.dead_event'), 0, 'none dead');
+};
+
+$store->stop;
+my $log = slurp($store->worker->log);
+unlike($log, qr/\Q$SECRET\E/, 'no word of a member in the log');
+unlike($log, qr/exited with status|killed by signal (?!9)|crash(?!ed_worker)/i, 'no crash but those asked for');
+like($log, qr/went to dead_event: bad_json/, 'the dead are told of');
+
+done_testing;

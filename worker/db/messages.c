@@ -1,0 +1,242 @@
+/* One INSERT for the whole batch; the deletions' consequences only where there are any. */
+#include "db/messages.h"
+
+#include <stdlib.h>
+
+#define FILES_LITERAL_MAX (4 << 20)
+
+enum {
+    COL_TEAM,
+    COL_CHANNEL,
+    COL_TS,
+    COL_THREAD_TS,
+    COL_USER,
+    COL_SUBTYPE,
+    COL_TEXT,
+    COL_FILES,
+    COL_POSTED_AT,
+    COL_ACCEPTED_AT,
+    COL_EDITED_TS,
+    COL_EDITED_EVENT_TS,
+    COL_DELETED,
+    COLS
+};
+
+struct db_messages {
+    struct pg_array *col[COLS];
+    struct pg_array *gone[3]; /* keys of the deletions */
+    struct pg_args *args;
+    struct text literal;
+};
+
+struct db_messages *db_messages_create(void)
+{
+    struct db_messages *batch = calloc(1, sizeof(*batch));
+
+    if (batch == NULL) {
+        abort();
+    }
+    for (int i = 0; i < COLS; i++) {
+        bool is_time = i == COL_POSTED_AT || i == COL_ACCEPTED_AT;
+
+        batch->col[i] = pg_array_create(is_time            ? PG_TIMESTAMPTZ_ARRAY
+                                        : i == COL_DELETED ? PG_BOOL_ARRAY
+                                                           : PG_TEXT_ARRAY);
+    }
+    for (int i = 0; i < 3; i++) {
+        batch->gone[i] = pg_array_create(PG_TEXT_ARRAY);
+    }
+    batch->args = pg_args_create();
+    text_init(&batch->literal, FILES_LITERAL_MAX);
+    return batch;
+}
+
+void db_messages_destroy(struct db_messages **batch)
+{
+    if (*batch == NULL) {
+        return;
+    }
+    for (int i = 0; i < COLS; i++) {
+        pg_array_destroy(&(*batch)->col[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        pg_array_destroy(&(*batch)->gone[i]);
+    }
+    pg_args_destroy(&(*batch)->args);
+    text_free(&(*batch)->literal);
+    free(*batch);
+    *batch = NULL;
+}
+
+void db_messages_reset(struct db_messages *batch)
+{
+    for (int i = 0; i < COLS; i++) {
+        pg_array_reset(batch->col[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        pg_array_reset(batch->gone[i]);
+    }
+}
+
+/* unnest() flattens arrays of arrays, so the names travel as one array's text form. */
+static struct str files_literal(struct text *out, const struct str *files, size_t n)
+{
+    if (n == 0) {
+        return STR("{}");
+    }
+    text_reset(out);
+    for (size_t i = 0; i < n; i++) {
+        text_adds(out, i == 0 ? "{\"" : "\",\"");
+        for (size_t k = 0; k < files[i].len; k++) {
+            char c = files[i].data[k];
+
+            if (c == '"' || c == '\\') {
+                text_adds(out, "\\");
+            }
+            text_add(out, (struct str){&files[i].data[k], 1});
+        }
+    }
+    text_adds(out, "\"}");
+    return text_str(out);
+}
+
+void db_messages_add(struct db_messages *batch, const struct db_message *m)
+{
+    const struct str key[3] = {m->team, m->channel, m->ts};
+
+    for (int i = 0; i < 3; i++) {
+        pg_array_str(batch->col[COL_TEAM + i], key[i]);
+        if (m->deleted) {
+            pg_array_str(batch->gone[i], key[i]);
+        }
+    }
+    pg_array_str(batch->col[COL_THREAD_TS], m->thread_ts);
+    pg_array_str(batch->col[COL_USER], m->user);
+    pg_array_str(batch->col[COL_SUBTYPE], m->subtype);
+    pg_array_str(batch->col[COL_TEXT], m->text);
+    pg_array_str(batch->col[COL_FILES], files_literal(&batch->literal, m->files, m->nfiles));
+    pg_array_time(batch->col[COL_POSTED_AT], m->posted_at_us);
+    pg_array_time(batch->col[COL_ACCEPTED_AT], m->accepted_at_us);
+    pg_array_str(batch->col[COL_EDITED_TS], m->edited_ts);
+    pg_array_str(batch->col[COL_EDITED_EVENT_TS], m->edited_event_ts);
+    pg_array_bool(batch->col[COL_DELETED], m->deleted);
+}
+
+/*
+ * A version newer than the row's: see the header. A tombstone has no edited_ts, so that two of them
+ * are the same version.
+ */
+/* clang-format off */
+#define NEWER                                                                                      \
+    "(excluded.deleted, COALESCE(excluded.edited_ts, ''), COALESCE(excluded.edited_event_ts, ''))" \
+    " > (m.deleted, COALESCE(m.edited_ts, ''), COALESCE(m.edited_event_ts, ''))"
+#define NEWEST(column) column " = CASE WHEN " NEWER " THEN excluded." column " ELSE m." column " END"
+
+static const char apply_sql[] =
+    "INSERT INTO study.message AS m (team_id, channel_id, ts, thread_ts, user_id, subtype, text,"
+    "  files, posted_at, accepted_at, edited_ts, edited_event_ts, deleted)"
+    " SELECT n.team_id, n.channel_id, n.ts, n.thread_ts, n.user_id, n.subtype, n.text,"
+    "  n.files::text[], n.posted_at, n.accepted_at, n.edited_ts, n.edited_event_ts, n.deleted"
+    " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],"
+    "  $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[],"
+    "  $13::boolean[])"
+    "  AS n(team_id, channel_id, ts, thread_ts, user_id, subtype, text, files, posted_at,"
+    "  accepted_at, edited_ts, edited_event_ts, deleted)"
+    " ON CONFLICT (team_id, channel_id, ts) DO UPDATE SET"
+    "  thread_ts = COALESCE(m.thread_ts, excluded.thread_ts),"
+    "  user_id = COALESCE(m.user_id, excluded.user_id),"
+    "  accepted_at = LEAST(m.accepted_at, excluded.accepted_at), "
+    NEWEST("subtype") ", "
+    NEWEST("text") ", "
+    NEWEST("files") ", "
+    NEWEST("edited_ts") ", "
+    NEWEST("edited_event_ts") ", "
+    NEWEST("deleted")
+    " WHERE " NEWER
+    "  OR excluded.accepted_at < m.accepted_at"
+    "  OR (m.thread_ts IS NULL AND excluded.thread_ts IS NOT NULL)"
+    "  OR (m.user_id IS NULL AND excluded.user_id IS NOT NULL)"
+    " RETURNING xmax = 0, deleted";
+/* clang-format on */
+
+/*
+ * `gone` on the item is what makes this happen once, however often the deletion comes. Digests are
+ * locked in order of their ids, before the outbox, as the digest role does it.
+ */
+static const char blank_sql[] =
+    "WITH hit AS ("
+    "  UPDATE study.digest_item AS i SET gone = true"
+    "  FROM unnest($1::text[], $2::text[], $3::text[]) AS g(team_id, channel_id, ts)"
+    "  WHERE i.team_id = g.team_id AND i.channel_id = g.channel_id AND i.ts = g.ts AND NOT i.gone"
+    "  RETURNING i.digest_id"
+    "), locked AS ("
+    "  SELECT d.digest_id, EXISTS (SELECT FROM study.digest_item AS i"
+    "    JOIN study.message AS m USING (team_id, channel_id, ts)"
+    "    WHERE i.digest_id = d.digest_id AND NOT m.deleted) AS live"
+    "  FROM study.digest AS d WHERE d.digest_id IN (SELECT digest_id FROM hit)"
+    "  ORDER BY d.digest_id FOR UPDATE"
+    "), unsent AS ("
+    "  UPDATE study.outbox AS o SET state = 'cancelled', body = NULL, done_at = now(),"
+    "    error = 'a message that it was made from was deleted'"
+    "  FROM locked AS l WHERE o.digest_id = l.digest_id AND o.state = 'pending'"
+    "  RETURNING o.digest_id"
+    "), over AS ("
+    "  UPDATE study.outbox AS o SET body = NULL FROM locked AS l"
+    "  WHERE o.digest_id = l.digest_id AND o.body IS NOT NULL"
+    "  AND o.state IN ('sent', 'parked', 'failed', 'cancelled')"
+    "), remade AS ("
+    "  UPDATE study.digest AS d SET result = NULL, source_version = d.source_version + 1,"
+    "    state = CASE WHEN d.state NOT IN ('pending', 'made') THEN d.state"
+    "      WHEN d.state = 'made' AND u.digest_id IS NULL THEN d.state"
+    "      WHEN l.live THEN 'pending' ELSE 'cancelled' END,"
+    "    attempts = CASE WHEN u.digest_id IS NULL THEN d.attempts ELSE 0 END,"
+    "    next_at = CASE WHEN u.digest_id IS NULL THEN d.next_at ELSE now() END"
+    "  FROM locked AS l LEFT JOIN (SELECT DISTINCT digest_id FROM unsent) AS u USING (digest_id)"
+    "  WHERE d.digest_id = l.digest_id"
+    "  RETURNING d.state"
+    ") SELECT pg_notify('study_digest', '') FROM remade WHERE state = 'pending' LIMIT 1";
+
+static bool blank_derived(struct pg *pg, struct db_messages *batch, struct error *err)
+{
+    pg_args_reset(batch->args);
+    for (int i = 0; i < 3; i++) {
+        pg_arg_array(batch->args, batch->gone[i]);
+    }
+    return pg_exec(pg, blank_sql, batch->args, NULL, err);
+}
+
+bool db_messages_apply(struct pg *pg, struct db_messages *batch, struct db_message_counts *counts,
+                       struct error *err)
+{
+    size_t rows = pg_array_size(batch->col[COL_TEAM]);
+    size_t deletions = pg_array_size(batch->gone[0]);
+    size_t dead_rows = 0;
+    struct pg_result *res = NULL;
+
+    *counts = (struct db_message_counts){0};
+    if (rows == 0) {
+        return true;
+    }
+    pg_args_reset(batch->args);
+    for (int i = 0; i < COLS; i++) {
+        pg_arg_array(batch->args, batch->col[i]);
+    }
+    if (!pg_exec(pg, apply_sql, batch->args, &res, err)) {
+        return false;
+    }
+    for (int i = 0; i < pg_rows(res); i++) {
+        if (pg_bool(res, i, 1)) {
+            dead_rows++;
+        } else if (pg_bool(res, i, 0)) {
+            counts->stored++;
+        } else {
+            counts->changed++;
+        }
+    }
+    pg_result_destroy(&res);
+
+    /* A message that came after its deletion touches the tombstone, too. */
+    counts->deleted = dead_rows < deletions ? dead_rows : deletions;
+    counts->repeated = rows - counts->stored - counts->changed - counts->deleted;
+    return deletions == 0 || blank_derived(pg, batch, err);
+}

@@ -1,0 +1,133 @@
+/*
+ * In a steady state every batch asks after rows that are there, so each statement looks before it
+ * inserts: a failed insertion would cost a dead tuple.
+ */
+#include "db/roster.h"
+
+/* One statement whose parameters are arrays, destroyed here. */
+static bool exec_arrays(struct pg *pg, const char *sql, struct pg_array **arrays, int n,
+                        struct error *err)
+{
+    struct pg_args *args = pg_args_create();
+    bool ok;
+
+    for (int i = 0; i < n; i++) {
+        pg_arg_array(args, arrays[i]);
+    }
+    ok = pg_exec(pg, sql, args, NULL, err);
+    pg_args_destroy(&args);
+    for (int i = 0; i < n; i++) {
+        pg_array_destroy(&arrays[i]);
+    }
+    return ok;
+}
+
+bool db_teams_seen(struct pg *pg, const struct str *teams, size_t n, struct error *err)
+{
+    struct pg_array *arrays[] = {pg_array_create(PG_TEXT_ARRAY)};
+
+    for (size_t i = 0; i < n; i++) {
+        pg_array_str(arrays[0], teams[i]);
+    }
+    return exec_arrays(pg,
+                       "INSERT INTO study.team (team_id)"
+                       " SELECT n.team_id FROM unnest($1::text[]) AS n(team_id)"
+                       " WHERE NOT EXISTS (SELECT FROM study.team AS t"
+                       " WHERE t.team_id = n.team_id)"
+                       " ON CONFLICT DO NOTHING",
+                       arrays, 1, err);
+}
+
+bool db_channels_seen(struct pg *pg, const struct db_channel *channels, size_t n, struct error *err)
+{
+    struct pg_array *arrays[] = {pg_array_create(PG_TEXT_ARRAY), pg_array_create(PG_TEXT_ARRAY),
+                                 pg_array_create(PG_BOOL_ARRAY)};
+
+    for (size_t i = 0; i < n; i++) {
+        pg_array_str(arrays[0], channels[i].team);
+        pg_array_str(arrays[1], channels[i].channel);
+        if (channels[i].privacy == DB_PRIVACY_UNKNOWN) {
+            pg_array_null(arrays[2]);
+        } else {
+            pg_array_bool(arrays[2], channels[i].privacy == DB_PRIVATE);
+        }
+    }
+    return exec_arrays(pg,
+                       "INSERT INTO study.channel AS c (team_id, channel_id, private)"
+                       " SELECT n.team_id, n.channel_id, COALESCE(n.private, false)"
+                       " FROM unnest($1::text[], $2::text[], $3::boolean[])"
+                       " AS n(team_id, channel_id, private)"
+                       " WHERE NOT EXISTS (SELECT FROM study.channel AS o"
+                       " WHERE o.team_id = n.team_id AND o.channel_id = n.channel_id"
+                       " AND o.private = COALESCE(n.private, o.private))"
+                       " ON CONFLICT (team_id, channel_id)"
+                       " DO UPDATE SET private = excluded.private",
+                       arrays, 3, err);
+}
+
+bool db_members_seen(struct pg *pg, const struct db_member *members, size_t n, struct error *err)
+{
+    struct pg_array *arrays[] = {pg_array_create(PG_TEXT_ARRAY), pg_array_create(PG_TEXT_ARRAY)};
+
+    for (size_t i = 0; i < n; i++) {
+        pg_array_str(arrays[0], members[i].team);
+        pg_array_str(arrays[1], members[i].user);
+    }
+    return exec_arrays(pg,
+                       "INSERT INTO study.member (team_id, user_id)"
+                       " SELECT n.team_id, n.user_id"
+                       " FROM unnest($1::text[], $2::text[]) AS n(team_id, user_id)"
+                       " WHERE NOT EXISTS (SELECT FROM study.member AS m"
+                       " WHERE m.team_id = n.team_id AND m.user_id = n.user_id)"
+                       " ON CONFLICT DO NOTHING",
+                       arrays, 2, err);
+}
+
+static bool exec_strs(struct pg *pg, const char *sql, const struct str *values, int n,
+                      struct error *err)
+{
+    struct pg_args *args = pg_args_create();
+    bool ok;
+
+    for (int i = 0; i < n; i++) {
+        pg_arg_str(args, values[i]);
+    }
+    ok = pg_exec(pg, sql, args, NULL, err);
+    pg_args_destroy(&args);
+    return ok;
+}
+
+bool db_channel_renamed(struct pg *pg, struct str team, struct str channel, struct str name,
+                        struct error *err)
+{
+    return exec_strs(pg,
+                     "UPDATE study.channel SET name = $3"
+                     " WHERE team_id = $1 AND channel_id = $2 AND name IS DISTINCT FROM $3",
+                     (struct str[]){team, channel, name}, 3, err);
+}
+
+bool db_member_zone(struct pg *pg, struct str team, struct str user, struct str time_zone,
+                    struct error *err)
+{
+    return exec_strs(pg,
+                     "UPDATE study.member SET time_zone = $3"
+                     " WHERE team_id = $1 AND user_id = $2 AND time_zone IS DISTINCT FROM $3",
+                     (struct str[]){team, user, time_zone}, 3, err);
+}
+
+bool db_team_changed(struct pg *pg, struct str team, struct str name, struct str url,
+                     struct error *err)
+{
+    return exec_strs(pg,
+                     "UPDATE study.team SET name = COALESCE($2, name), url = COALESCE($3, url)"
+                     " WHERE team_id = $1",
+                     (struct str[]){team, name, url}, 3, err);
+}
+
+bool db_team_stopped(struct pg *pg, struct str team, const char *reason, struct error *err)
+{
+    return exec_strs(pg,
+                     "UPDATE study.team SET state = 'stopped', stopped_reason = $2"
+                     " WHERE team_id = $1 AND state <> 'stopped'",
+                     (struct str[]){team, str_of(reason)}, 2, err);
+}
