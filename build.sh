@@ -406,7 +406,7 @@ EOF
 # A kept demo's directory belongs to running processes, and partly to other users.
 verb_clean()
 {
-    if [[ -e $BUILD/demo/running ]]; then
+    if [[ -e $BUILD/demo.lock ]] && ! flock -n "$BUILD/demo.lock" true; then
         die "a demo is still running: ./build.sh demo --stop"
     fi
     rm -rf "$BUILD"
