@@ -1,6 +1,7 @@
 /* io/address, io/redis, against a private redis-server. */
 #include "unit.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -397,6 +398,123 @@ static void tls_needs_a_hiredis_that_has_it(void **state)
     config_destroy(&c);
 }
 
+#ifdef STUDY_HIREDIS_SSL
+
+/* A CA, a certificate for the name "redis.test", and a server that asks us for one. */
+static void start_tls_server(pid_t *pid, char *port, size_t size)
+{
+    char command[2000], log[64], cert[64], key[64], ca[64];
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(in);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(command, sizeof(command),
+             "cd %s && exec >tls.log 2>&1 && openssl req -x509 -newkey rsa:2048 -nodes -days 2"
+             " -subj /CN=ca -keyout ca.key -out ca.crt && openssl req -newkey rsa:2048 -nodes"
+             " -subj /CN=redis -keyout s.key -out s.csr && printf 'subjectAltName=DNS:redis.test' >"
+             " ext && openssl x509 -req -in s.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2"
+             " -extfile ext -out s.crt",
+             dir);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+    close(fd);
+    snprintf(port, size, "%u", ntohs(in.sin_port));
+    snprintf(log, sizeof(log), "%s/redis-tls.log", dir);
+    snprintf(cert, sizeof(cert), "%s/s.crt", dir);
+    snprintf(key, sizeof(key), "%s/s.key", dir);
+    snprintf(ca, sizeof(ca), "%s/ca.crt", dir);
+    *pid = server_start(log, (const char *const[]){"redis-server",
+                                                   "--port",
+                                                   "0",
+                                                   "--tls-port",
+                                                   port,
+                                                   "--bind",
+                                                   "127.0.0.1",
+                                                   "--dir",
+                                                   dir,
+                                                   "--save",
+                                                   "",
+                                                   "--appendonly",
+                                                   "yes",
+                                                   "--appenddirname",
+                                                   "aof-tls",
+                                                   "--tls-cert-file",
+                                                   cert,
+                                                   "--tls-key-file",
+                                                   key,
+                                                   "--tls-ca-cert-file",
+                                                   ca,
+                                                   NULL});
+    assert_true(*pid > 0);
+}
+
+static void over_tls(void **state)
+{
+    static const char *const names[] = {"redis.test", "other.test", ""};
+    char port[8], where[40], path[64];
+    struct error err;
+    pid_t pid;
+
+    (void)state;
+    start_tls_server(&pid, port, sizeof(port));
+    snprintf(where, sizeof(where), "127.0.0.1:%s", port);
+    setenv("STUDY_REDIS_TLS", "yes", 1);
+    snprintf(path, sizeof(path), "%s/ca.crt", dir);
+    setenv("STUDY_REDIS_TLS_CA_FILE", path, 1);
+    snprintf(path, sizeof(path), "%s/s.crt", dir);
+    setenv("STUDY_REDIS_TLS_CERT_FILE", path, 1);
+    snprintf(path, sizeof(path), "%s/s.key", dir);
+    setenv("STUDY_REDIS_TLS_KEY_FILE", path, 1);
+    for (int i = 0; i < 3; i++) {
+        struct config *c = CONFIG("STUDY_REDIS_TLS_NAME", names[i]);
+        struct redis *r = create(c, where);
+        bool connected = false;
+
+        for (int n = 0; n < 200 && !(connected = redis_connect(r, &err)); n++) {
+            if (strstr(err.text, "TLS") != NULL) {
+                break;
+            }
+            server_sleep_ms(20);
+        }
+        if (connected != (i == 0)) {
+            fail_msg("%s: %s", names[i], connected ? "connected" : err.text);
+        }
+        if (connected) {
+            size_t big = 3 << 20;
+            char *blob = malloc(big);
+            memset(blob, 'x', big);
+            redisReply *reply =
+                redis_command(r, &err, 2, (const char *[]){"ECHO", blob}, (size_t[]){4, big});
+            if (reply == NULL) {
+                fail_msg("%s", err.text);
+            }
+            assert_int_equal(reply->len, big);
+            freeReplyObject(reply);
+            free(blob);
+        } else {
+            assert_non_null(strstr(err.text, "mismatch"));
+        }
+        redis_destroy(&r);
+        config_destroy(&c);
+    }
+
+    struct config *c = CONFIG("STUDY_REDIS_TLS_CA_FILE", "/nonexistent");
+    struct redis *r;
+    assert_false(redis_create(&r, c, where, &err));
+    assert_int_equal(err.kind, ERROR_CONFIG);
+    assert_non_null(strstr(err.text, "tls_ca_file"));
+    config_destroy(&c);
+    server_stop(&pid, SIGKILL);
+    unsetenv("STUDY_REDIS_TLS");
+    unsetenv("STUDY_REDIS_TLS_CA_FILE");
+    unsetenv("STUDY_REDIS_TLS_CERT_FILE");
+    unsetenv("STUDY_REDIS_TLS_KEY_FILE");
+    unsetenv("STUDY_REDIS_TLS_NAME");
+}
+
+#endif
+
 static int set_up(void **state)
 {
     (void)state;
@@ -433,6 +551,9 @@ int main(void)
         cmocka_unit_test(unsafe_servers),
         cmocka_unit_test(nobody_there),
         cmocka_unit_test(tls_needs_a_hiredis_that_has_it),
+#ifdef STUDY_HIREDIS_SSL
+        cmocka_unit_test(over_tls),
+#endif
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -26,7 +26,7 @@ const struct option options[] = {
     {"redis", "tls_ca_file", OPTION_PATH, "", 0, 4096, NULL, NULL, "Certificates that servers are checked against; empty: the system's."},
     {"redis", "tls_cert_file", OPTION_PATH, "", 0, 4096, NULL, NULL, "Our certificate; Redis asks for one by default."},
     {"redis", "tls_key_file", OPTION_PATH, "", 0, 4096, NULL, NULL, "Its key."},
-    {"redis", "tls_name", OPTION_STRING, "", 0, 253, NULL, NULL, "Name asked for by SNI; empty: the server's host."},
+    {"redis", "tls_name", OPTION_STRING, "", 0, 253, NULL, NULL, "Name that the certificate must hold; empty: the server's host."},
     {"redis", "connect_timeout", OPTION_DURATION, "2s", 10 * MS, 60 * SECOND, NULL, NULL, "Limit of connecting."},
     {"redis", "timeout", OPTION_DURATION, "5s", 10 * MS, 60 * SECOND, NULL, NULL, "Limit of a command and its reply."},
     {"redis", "allow_unsafe", OPTION_BOOL, "no", 0, 0, NULL, NULL, "Work with a Redis that can lose what it acknowledged (no append-only file, or evicting)."},
