@@ -47,8 +47,8 @@ sub install {
     return if -e "$install/installed" && slurp("$install/installed") eq $lock;
     make_path($install);
     copy("$FindBin::Bin/$_", "$install/$_") or die "$_: $!" for qw(package.json package-lock.json);
-    my ($status, $out) = run_limited(
-        [ 'npm', 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error' ], dir => $install, limit => 300);
+    my @npm = ('npm', 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error');
+    my ($status, $out) = run_limited(\@npm, dir => $install, limit => 300);
     give_up("npm ci failed: $out") if $status != 0;
     spew("$install/installed", $lock);
 }
@@ -56,21 +56,31 @@ install();
 
 my %member = (
     minji => { token => 'xoxp-minji', says => [
-        '오늘은 가상 메모리와 페이지 폴트를 공부했습니다.', 'TLB 미스와 페이지 폴트의 차이를 그림으로 정리했어요.' ] },
+        '오늘은 가상 메모리와 페이지 폴트를 공부했습니다.',
+        'TLB 미스와 페이지 폴트의 차이를 그림으로 정리했어요.',
+    ] },
     sarah => { token => 'xoxp-sarah', says => [
-        'Finished the chapter on quadratic approximation & its limits.', 'Ran my first <MCMC> chains; two of four did not mix.' ] },
+        'Finished the chapter on quadratic approximation & its limits.',
+        'Ran my first <MCMC> chains; two of four did not mix.',
+    ] },
 );
 my %answer = (
-    minji => { studied => [ { text => '가상 메모리와 페이지 폴트를 공부하고 그림으로 정리하셨어요.', records => [ 1, 2 ] } ],
-        went_well => [ { text => '헷갈리던 두 개념을 스스로 구분해 냈습니다.', records => [2] } ], try_next => '내일은 예제 하나를 직접 실행해 보세요.' },
-    sarah => { studied => [ { text => 'You worked through the quadratic approximation.', records => [1] } ],
+    minji => {
+        studied   => [ { text => '가상 메모리와 페이지 폴트를 공부하고 그림으로 정리하셨어요.', records => [ 1, 2 ] } ],
+        went_well => [ { text => '헷갈리던 두 개념을 스스로 구분해 냈습니다.', records => [2] } ],
+        try_next  => '내일은 예제 하나를 직접 실행해 보세요.',
+    },
+    sarah => {
+        studied   => [ { text => 'You worked through the quadratic approximation.', records => [1] } ],
         went_well => [ { text => 'You ran your first chains and looked at how they mix.', records => [2] } ],
-        try_next => 'Try a narrower prior on one parameter.' },
+        try_next  => 'Try a narrower prior on one parameter.',
+    },
 );
 my %about = (minji => '페이지 폴트', sarah => 'quadratic approximation');
 
 sub manifest_scopes {
-    my ($bot) = slurp("$root/conf/slack-manifest.yaml") =~ /^    bot:\n((?:      .*\n)+)/m or die 'no scopes in the manifest';
+    my $manifest = slurp("$root/conf/slack-manifest.yaml");
+    my ($bot) = $manifest =~ /^    bot:\n((?:      .*\n)+)/m or die 'no scopes in the manifest';
     return [ $bot =~ /^      - ([\w:.]+)/mg ];
 }
 
@@ -81,8 +91,8 @@ spew("$dir/spec.json", encode_json({
     answers => [ map { { about => $about{$_}, json => $answer{$_} } } sort keys %answer ],
 }));
 my $peers = StudyTest::Proc->start(
-    name => 'peers', cmd => [ 'node', "$FindBin::Bin/server.mjs", "$dir/spec.json", "$dir/addresses.json" ], dir => $install,
-    log => "$dir/peers.log",
+    name => 'peers', dir => $install, log => "$dir/peers.log",
+    cmd  => [ 'node', "$FindBin::Bin/server.mjs", "$dir/spec.json", "$dir/addresses.json" ],
 );
 $peers->ready(sub { -s "$dir/addresses.json" }, 60);
 my $at = decode_json(slurp("$dir/addresses.json"));
@@ -92,7 +102,8 @@ my $at = decode_json(slurp("$dir/addresses.json"));
 # By POST and form, as every method of Slack's takes it.
 sub slack {
     my ($method, $token, %args) = @_;
-    my $answer = $http->post_form("$at->{slack}/api/$method", \%args, { headers => { authorization => "Bearer $token" } });
+    my %headers = (authorization => "Bearer $token");
+    my $answer = $http->post_form("$at->{slack}/api/$method", \%args, { headers => \%headers });
     my $body = eval { decode_json($answer->{content}) } // {};
     die "$method: $answer->{status} $answer->{content}" if !$body->{ok};
     return $body;
@@ -101,12 +112,12 @@ sub slack {
 sub page { my ($name, @how) = @_; return @{ slack(@how)->{$name} } }
 
 my $team = slack('auth.test', 'xoxb-interop')->{team_id};
-my ($channel) = map { $_->{id} } grep { $_->{name} eq 'study-log' } page('channels', 'conversations.list', 'xoxp-sarah', limit => 100);
-$member{$_->{name}}{id} = $_->{id} for grep { $member{ $_->{name} } } page('members', 'users.list', 'xoxp-sarah', limit => 100);
+my ($channel) = map { $_->{id} } grep { $_->{name} eq 'study-log' } page('channels', 'conversations.list', 'xoxp-sarah');
+$member{ $_->{name} }{id} = $_->{id} for grep { $member{ $_->{name} } } page('members', 'users.list', 'xoxp-sarah');
 ok($team && $channel && !(grep { !$_->{id} } values %member), 'emulate has the workspace');
 
 my $chain = StudyTest::Chain->start(
-    dir => $dir, slack_url => "$at->{slack}/api/", slack_token => 'xoxb-interop', openai_url => "$at->{openai}/v1",
+    dir => $dir, team => $team, slack_url => "$at->{slack}/api/", slack_token => 'xoxb-interop', openai_url => "$at->{openai}/v1",
 );
 
 # --- members write ----------------------------------------------------------------------
@@ -115,8 +126,8 @@ my $sent = 0;
 for my $name (sort keys %member) {
     for my $text (@{ $member{$name}{says} }) {
         my $posted = slack('chat.postMessage', $member{$name}{token}, channel => $channel, text => $text);
-        my $event = message(team => $team, %{ $posted->{message} }, channel => $posted->{channel}, event_ts => $posted->{ts},
-            client_msg_id => undef, blocks => undef);
+        my $event = message(team => $team, %{ $posted->{message} }, channel => $posted->{channel},
+            event_ts => $posted->{ts}, client_msg_id => undef, blocks => undef);
         is($chain->sender->event($event)->{status}, 200, "$name: an event is accepted");
         $sent++;
     }
@@ -127,15 +138,17 @@ is($chain->value('SELECT count(*) FROM study.message'), $sent, 'stored as emulat
 # --- the schedule fires -------------------------------------------------------------------
 
 is($chain->sender->trigger(schedule => 'daily', key => 'interop')->{status}, 202, 'the trigger is taken');
-$chain->wait_value("SELECT count(*) FROM study.outbox WHERE kind = 'digest' AND state = 'sent'", scalar keys %member, 90);
+eval {
+    $chain->wait_value("SELECT count(*) FROM study.outbox WHERE kind = 'digest' AND state = 'sent'", scalar keys %member, 60);
+} or diag $@, $chain->complaints;
 
 my %outbox = map { @$_ } @{ $chain->dbh->selectall_arrayref(
     "SELECT target, outbox_id::text FROM study.outbox WHERE kind = 'digest'") };
 for my $name (sort keys %member) {
     my $id = $member{$name}{id};
     my $dm = slack('conversations.open', 'xoxb-interop', users => $id)->{channel}{id};
-    my @held = page('messages', 'conversations.history', 'xoxb-interop', channel => $dm, include_all_metadata => 'true', limit => 100);
-    my @digest = grep { ($_->{metadata}{event_payload}{outbox_id} // '') eq $outbox{$id} } @held;
+    my @held = page('messages', 'conversations.history', 'xoxb-interop', channel => $dm, include_all_metadata => 'true');
+    my @digest = grep { ($_->{metadata}{event_payload}{outbox_id} // '') eq ($outbox{$id} // '?') } @held;
     is(@digest, 1, "$name: one digest in the direct messages that emulate holds");
     my $digest = $digest[0] // next;
     is($digest->{user}, 'U0STUDYBOT', '... from the bot');
@@ -151,7 +164,8 @@ for my $name (sort keys %member) {
 # What a member sees: the blocks' text, else the message's.
 sub text_of {
     my ($message) = @_;
-    my @lines = map { ref $_->{text} ? $_->{text}{text} : map { $_->{text} } @{ $_->{elements} // [] } } @{ $message->{blocks} // [] };
+    my @lines = map { ref $_->{text} ? $_->{text}{text} : map { $_->{text} } @{ $_->{elements} // [] } }
+        @{ $message->{blocks} // [] };
     return join "\n", @lines ? @lines : $message->{text};
 }
 
