@@ -331,6 +331,14 @@ static void unsafe_servers(void **state)
     assert_true(redis_is_unsafe(allowed));
     redis_destroy(&allowed);
     freeReplyObject(COMMAND(r, "CONFIG", "SET", "appendonly", "yes"));
+
+    freeReplyObject(COMMAND(r, "REPLICAOF", "127.0.0.1", "1"));
+    strict = create(admin, address);
+    assert_false(redis_connect(strict, &err));
+    assert_int_equal(err.kind, ERROR_CONNECTION);
+    assert_non_null(strstr(err.text, "replica"));
+    redis_destroy(&strict);
+    freeReplyObject(COMMAND(r, "REPLICAOF", "NO", "ONE"));
     redis_destroy(&r);
     config_destroy(&lax);
     config_destroy(&admin);

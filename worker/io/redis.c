@@ -270,7 +270,7 @@ static void info_value(const char *info, const char *name, char *out, size_t siz
 
 static bool check_safety(struct redis *r, struct error *err)
 {
-    char version[32], aof[8], policy[32];
+    char version[32], aof[8], policy[32], loading[8], role[16];
     const char *why = NULL;
     redisReply *reply = exchange(r, err, 1, (const char *[]){"INFO"}, NULL);
 
@@ -281,11 +281,18 @@ static bool check_safety(struct redis *r, struct error *err)
     info_value(info, "redis_version", version, sizeof(version));
     info_value(info, "aof_enabled", aof, sizeof(aof));
     info_value(info, "maxmemory_policy", policy, sizeof(policy));
+    info_value(info, "loading", loading, sizeof(loading));
+    info_value(info, "role", role, sizeof(role));
     freeReplyObject(reply);
 
     if (strtol(version, NULL, 10) < 7) {
         return error_set(err, ERROR_CONFIG, "Redis %s: version %s; 7.0 or newer is needed", r->name,
                          version[0] != '\0' ? version : "unknown");
+    }
+    if (strcmp(loading, "1") == 0 || strcmp(role, "slave") == 0) {
+        /* It will be there, or another in its place: worth coming back for. */
+        return error_set(err, ERROR_CONNECTION, "Redis %s: %s", r->name,
+                         loading[0] == '1' ? "still loading its data" : "a replica, for reading");
     }
     if (strcmp(aof, "1") != 0) {
         why = "no append-only file (appendonly yes)";
@@ -427,7 +434,8 @@ redisReply *redis_eval(struct redis *redis, struct redis_script *script, struct 
     }
     reply = redis_command(redis, err, argc + 3, all, lengths);
     if (reply == NULL && err->kind == ERROR_REMOTE && strcmp(err->code, "NOSCRIPT") == 0) {
-        /* The server has been restarted. EVAL would do as well, but a worker needs no right to it. */
+        /* The server has been restarted. EVAL would do as well, but a worker needs no right to it.
+         */
         if (!script_load(redis, script, err)) {
             goto fail;
         }

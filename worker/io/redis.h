@@ -32,7 +32,8 @@ void redis_set_interrupt(struct redis *redis, int fd);
 /*
  * Connects if need be: AUTH, SELECT, then INFO: Redis older than 7.0 is ERROR_CONFIG, and so is one
  * without an append-only file or with an eviction policy other than noeviction, unless [redis]
- * allow_unsafe (warned at each connect; redis_is_unsafe). A connection that the server has closed
+ * allow_unsafe (warned at each connect; redis_is_unsafe). One that is loading its data, or a
+ * replica, is ERROR_CONNECTION. A connection that the server has closed
  * meanwhile is noticed here and made anew. Between failed attempts it answers ERROR_CONNECTION at
  * once until the backoff (100 ms to 10 s, jittered) has passed.
  */
