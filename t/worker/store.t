@@ -114,6 +114,77 @@ subtest 'edits, deletions, repeats, in any order' => sub {
         'one message under two event ids is one row');
 };
 
+# A digest of member N, in the given states, made from messages of theirs.
+sub digest_of {
+    my ($n, $state, $outbox, @messages) = @_;
+
+    my $dbh = $store->dbh;
+    my $user = sprintf 'U1%05d', $n;
+    my ($schedule) = $dbh->selectrow_array("SELECT schedule_id FROM study.schedule WHERE name = 'daily'");
+    my ($firing) = $dbh->selectrow_array(
+        'INSERT INTO study.firing (schedule_id, time_zone, fire_at, state) VALUES (?, ?, ?, ?) RETURNING firing_id',
+        undef, $schedule, 'UTC', "2026-01-01 00:00:$n+00", 'done');
+    $dbh->do("INSERT INTO study.member (team_id, user_id) VALUES ('T0STUDY', ?) ON CONFLICT DO NOTHING", undef, $user);
+    my ($id) = $dbh->selectrow_array(
+        'INSERT INTO study.digest (firing_id, schedule_id, team_id, user_id, state, result, attempts, deadline, claim_token)'
+            . " VALUES (?, ?, 'T0STUDY', ?, ?, ?, 3, now() + interval '1 day', ?) RETURNING digest_id",
+        undef, $firing, $schedule, $user, $state, $state eq 'made' ? '{"x":1}' : undef,
+        $state eq 'running' ? '00000000-0000-0000-0000-000000000001' : undef);
+    $dbh->do("INSERT INTO study.digest_item (schedule_id, team_id, channel_id, ts, digest_id) VALUES (?, 'T0STUDY', 'C0STUDY', ?, ?)",
+        undef, $schedule, $_->{event}{ts}, $id) for @messages;
+    $dbh->do('INSERT INTO study.outbox (identity, kind, team_id, target, digest_id, source_version, body, state, sent_ts)'
+            . " VALUES (?, 'digest', 'T0STUDY', ?, ?, 1, '{}', ?, ?)",
+        undef, "digest:$id:1", $user, $id, $outbox, $outbox eq 'sent' ? '1700000000.000100' : undef) if $outbox;
+    return $id;
+}
+
+sub digest_now {
+    my ($id) = @_;
+    return join ' ', map { $_ // '-' } $store->dbh->selectrow_array(
+        'SELECT d.state, d.source_version, d.attempts, d.result IS NOT NULL, o.state, o.body IS NOT NULL'
+            . ' FROM study.digest AS d LEFT JOIN study.outbox AS o USING (digest_id) WHERE digest_id = ?', undef, $id);
+}
+
+subtest 'a deletion blanks what was made from the message' => sub {
+    fresh();
+    my @m = map { message(text => "$SECRET $_", user => sprintf 'U1%05d', $_) } 0 .. 12;
+    $store->event(@m);
+    $store->drained;
+    my %id = (
+        part      => digest_of(1, 'pending', undef, @m[ 0, 1 ]),
+        whole     => digest_of(2, 'pending', undef, $m[2]),
+        running   => digest_of(3, 'running', undef, $m[3]),
+        unsent    => digest_of(4, 'made', 'pending', @m[ 4, 5 ]),
+        nothing   => digest_of(5, 'made', 'pending', $m[6]),
+        sending   => digest_of(6, 'made', 'sending', $m[7]),
+        doubtful  => digest_of(7, 'made', 'doubtful', $m[8]),
+        sent      => digest_of(8, 'made', 'sent', $m[9]),
+        parked    => digest_of(9, 'made', 'parked', $m[10]),
+        untouched => digest_of(10, 'made', 'pending', $m[11]),
+    );
+    my $listener = $store->pg->dbh;
+    $listener->do('LISTEN study_digest');
+    my @gone = map { deleted($m[$_]) } 0, 2, 3, 4, 6 .. 10, 12;
+    for my $times (1, 2) {
+        $store->event(@gone);
+        $store->drained;
+        my $when = $times == 1 ? 'once' : 'and again';
+        is(digest_now($id{part}),      'pending 2 3 0 - 0',           "$when: the digest is made from what is left");
+        is(digest_now($id{whole}),     'cancelled 2 3 0 - 0',         "$when: nothing is left, so none");
+        is(digest_now($id{running}),   'running 2 3 0 - 0',           "$when: a claim stays, its answer will be too old");
+        is(digest_now($id{unsent}),    'pending 2 0 0 cancelled 0',   "$when: an unsent reply is cancelled and made anew");
+        is(digest_now($id{nothing}),   'cancelled 2 0 0 cancelled 0', "$when: or not, where nothing is left");
+        is(digest_now($id{sending}),   'made 2 3 0 sending 1',        "$when: one being sent is deliver's to judge");
+        is(digest_now($id{doubtful}),  'made 2 3 0 doubtful 1',       "$when: so is a doubtful one");
+        is(digest_now($id{sent}),      'made 2 3 0 sent 0',           "$when: one that was sent keeps its row only");
+        is(digest_now($id{parked}),    'made 2 3 0 parked 0',         "$when: so does a parked one");
+        is(digest_now($id{untouched}), 'made 1 3 1 pending 1',        "$when: others are left alone");
+    }
+    ok($listener->pg_notifies, 'the digest role is told');
+    is($store->value('SELECT count(*) FROM study.digest_item'), 12, 'no message can come into another digest');
+    is($store->value('SELECT count(*) FROM study.message WHERE deleted AND text <> $$$$'), 0, 'no text is left');
+};
+
 subtest 'news' => sub {
     fresh();
     $store->event(message());
@@ -385,6 +456,20 @@ subtest 'several processes and a backlog' => sub {
         scalar(grep { $_ % 5 == 0 && $_ % 7 } 0 .. 1499), 'edits');
     is($store->popped, 1500 + @rest + 401, 'popped counts what was taken');
     is($store->value('SELECT count(*) FROM study.dead_event'), 0, 'none dead');
+};
+
+subtest 'metrics' => sub {
+    fresh();
+    $store->event(message(), bot_message(), {});
+    $store->drained;
+    my $metrics;
+    wait_for {
+        $metrics = eval { $store->worker->metrics };
+        $metrics && ($metrics->{'study_worker_events_total{outcome="dead"}'} // 0) >= 1;
+    } 30, 'the counters';
+    cmp_ok($metrics->{"study_worker_events_total{outcome=\"$_\"}"} // 0, '>=', 1, $_) for qw(stored ignored dead);
+    cmp_ok($metrics->{study_worker_event_store_seconds_count}, '>=', 1, 'time to the committed row');
+    cmp_ok($metrics->{study_worker_batch_size_count}, '>=', 1, 'sizes of batches');
 };
 
 $store->stop;
