@@ -236,9 +236,14 @@ my %was = all_roles($worker);
 
     $worker->start;
     %was = all_roles($worker, 'deliver 0', 'digest 0', 'schedule 0', 'status', 'store 0', 'store 1');
+    # The kernel tells them, also one that does not look at this moment.
+    kill STOP => $was{'store 1'};
     $worker->stop('KILL');
+    my $told = eval { wait_for { hex((slurp("/proc/$was{'store 1'}/status") =~ /^ShdPnd:\t([0-9a-f]+)/m)[0]) & 1 << 14 } 10; 1 };
+    ok($told, 'kill -9 of the supervisor: its processes are told');
+    kill CONT => $was{'store 1'};
     wait_for { gone(values %was) } 10, 'the orphans to end';
-    pass('kill -9 of the supervisor ends its processes');
+    pass('... and end');
 }
 
 # --- as another user -----------------------------------------------------------------------

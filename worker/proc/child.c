@@ -27,12 +27,6 @@
 #define MISCONFIGURED_MS 30000
 #define TERM_LIMIT_MS    5000 /* then SIGKILL */
 
-#pragma weak role_store
-#pragma weak role_schedule
-#pragma weak role_digest
-#pragma weak role_deliver
-#pragma weak role_status
-
 const struct role_kind role_kinds[] = {
     {"store", role_store, true},    {"schedule", role_schedule, true},
     {"digest", role_digest, true},  {"deliver", role_deliver, true},
@@ -101,9 +95,6 @@ static _Noreturn void become(const struct child *child, const struct child_setti
     if (!signals_install(&err)) {
         log_error("%s", err.text);
         exit(EXIT_FAILURE);
-    }
-    if (child->kind->run == NULL) {
-        exit(ROLE_MISCONFIGURED);
     }
     exit(child->kind->run(&role));
 }
