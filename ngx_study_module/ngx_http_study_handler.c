@@ -19,7 +19,6 @@
 #include "ngx_http_study_module.h"
 
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 
 
 #define NGX_HTTP_STUDY_MAX_SCHEDULE  64
@@ -62,8 +61,6 @@ static ngx_int_t ngx_http_study_trigger_element(ngx_http_request_t *r,
 static void ngx_http_study_trigger_body(ngx_http_request_t *r);
 
 static void ngx_http_study_push(ngx_http_request_t *r,
-    ngx_http_study_ctx_t *ctx);
-static ngx_int_t ngx_http_study_request_id(ngx_http_request_t *r,
     ngx_http_study_ctx_t *ctx);
 static void ngx_http_study_send(ngx_http_request_t *r,
     ngx_http_study_ctx_t *ctx, ngx_http_study_outcome_e outcome);
@@ -622,12 +619,14 @@ ngx_http_study_trigger_body(ngx_http_request_t *r)
 static void
 ngx_http_study_push(ngx_http_request_t *r, ngx_http_study_ctx_t *ctx)
 {
-    ngx_time_t          *tp;
-    ngx_http_cleanup_t  *cln;
+    ngx_time_t                 *tp;
+    ngx_http_cleanup_t         *cln;
+    ngx_http_variable_value_t  *id;
 
+    id = ngx_http_get_indexed_variable(r, ctx->main->request_id);
     cln = ngx_http_cleanup_add(r, 0);
 
-    if (cln == NULL || ngx_http_study_request_id(r, ctx) != NGX_OK) {
+    if (id == NULL || id->not_found || cln == NULL) {
         ngx_http_study_finish(r, ctx, NGX_HTTP_STUDY_INTERNAL_ERROR);
         return;
     }
@@ -638,6 +637,8 @@ ngx_http_study_push(ngx_http_request_t *r, ngx_http_study_ctx_t *ctx)
     tp = ngx_timeofday();
 
     ctx->element.received_at = (uint64_t) tp->sec * 1000 + tp->msec;
+    ctx->element.request_id.len = id->len;
+    ctx->element.request_id.data = id->data;
 
     ctx->push.deadline = ngx_current_msec + NGX_HTTP_STUDY_DEADLINE;
 
@@ -645,57 +646,6 @@ ngx_http_study_push(ngx_http_request_t *r, ngx_http_study_ctx_t *ctx)
     r->write_event_handler = ngx_http_request_empty_handler;
 
     ngx_http_study_send(r, ctx, NGX_HTTP_STUDY_REDIS_DOWN);
-}
-
-
-/*
- * $request_id, so that an element can be found in the logs.  nginx would ask
- * the system for 16 random bytes here, which costs as much as reading the
- * request; what has to be is that no two are the same.
- */
-
-static ngx_int_t
-ngx_http_study_request_id(ngx_http_request_t *r, ngx_http_study_ctx_t *ctx)
-{
-    u_char                     *p;
-    uint64_t                    part[2];
-    ngx_http_variable_value_t  *id;
-
-    static uint64_t             process, requests;
-
-    id = &r->variables[ctx->main->request_id];
-
-    if (!id->valid) {
-
-        if (process == 0
-            && RAND_bytes((u_char *) &process, sizeof(process)) != 1)
-        {
-            ngx_ssl_error(NGX_LOG_ERR, r->connection->log, 0,
-                          "RAND_bytes() failed");
-            return NGX_ERROR;
-        }
-
-        p = ngx_pnalloc(r->pool, 2 * sizeof(part));
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        part[0] = process;
-        part[1] = requests++;
-
-        ngx_hex_dump(p, (u_char *) part, sizeof(part));
-
-        id->data = p;
-        id->len = 2 * sizeof(part);
-        id->valid = 1;
-        id->no_cacheable = 0;
-        id->not_found = 0;
-    }
-
-    ctx->element.request_id.len = id->len;
-    ctx->element.request_id.data = id->data;
-
-    return NGX_OK;
 }
 
 

@@ -17,7 +17,6 @@
  * ngx_http_study_element.c    the header line of a list element; pure
  * ngx_http_study_redis.c      a connection to a Redis server: resolve,
  *                             connect, log in, fail, come back
- * ngx_http_study_batch.c      commands as they are gathered for it
  * ngx_http_study_pipeline.c   what goes over it: commands out, replies in
  * ngx_http_study_reply.c      one reply out of the byte stream (hiredis); pure
  * ngx_http_study_metrics.c    counters in shared memory, Prometheus text
@@ -333,7 +332,7 @@ typedef struct {
 struct ngx_http_study_list_s {
     ngx_http_study_peer_t        *peer;
     ngx_str_t                     key;
-    ngx_str_t                     rpush;        /* after the count */
+    ngx_str_t                     rpush;        /* up to the element's length */
     ngx_str_t                     llen;
     ngx_str_t                     label;        /* empty: not a pending list */
     ngx_http_study_cell_t        *cell;
@@ -368,25 +367,17 @@ struct ngx_http_study_push_s {
 };
 
 
-/*
- * An element, or a question, that is in a batch.  "slots" and "end" belong to
- * the first one of a command: how many share it and its reply, and where it
- * ends in its batch.
- */
-
 typedef struct {
     ngx_http_study_push_t        *push;
     ngx_http_study_list_t        *list;
+    size_t                        offset;       /* in its batch */
     size_t                        size;
-    uint64_t                      slots;
-    size_t                        end;
 } ngx_http_study_slot_t;
 
 
 typedef struct {
     u_char                       *start;
-    size_t                        skip;         /* where its commands begin */
-    size_t                        len;          /* including what is skipped */
+    size_t                        len;
     size_t                        size;
 } ngx_http_study_batch_t;
 
@@ -455,11 +446,7 @@ struct ngx_http_study_peer_s {
     ngx_event_t                   flush;
     ngx_http_study_batch_t        out;
     ngx_http_study_batch_t        next;
-    size_t                        sent;         /* of out, with the skip */
-
-    uint64_t                      opened;       /* slot of the open command */
-    size_t                        gap;          /* before it, in next */
-    ngx_uint_t                    gathering;    /* unsigned  gathering:1; */
+    size_t                        sent;         /* of out */
     size_t                        unacked;      /* bytes in both */
     ngx_msec_t                    flushed_at;
     uint64_t                      flushed_usec;
@@ -509,18 +496,6 @@ void ngx_http_study_pipeline_write(ngx_event_t *wev);
 void ngx_http_study_pipeline_flush(ngx_event_t *ev);
 void ngx_http_study_pipeline_free(ngx_http_study_peer_t *peer);
 
-/* commands in "next"; NGX_OK or NGX_ERROR (out of memory) */
-ngx_int_t ngx_http_study_batch_push(ngx_http_study_list_t *list,
-    ngx_str_t *head, ngx_chain_t *body, size_t size);
-ngx_int_t ngx_http_study_batch_probe(ngx_http_study_list_t *list);
-ngx_int_t ngx_http_study_batch_reserve(ngx_http_study_peer_t *peer,
-    ngx_http_study_batch_t *batch, size_t size);
-void ngx_http_study_batch_close(ngx_http_study_peer_t *peer);
-void ngx_http_study_batch_reset(ngx_http_study_batch_t *batch);
-void ngx_http_study_batch_free(ngx_http_study_batch_t *batch);
-
-#define ngx_http_study_slot(peer, seq)                                        \
-    (&(peer)->slots[(seq) & ((peer)->nslots - 1)])
 #define ngx_http_study_in_flight(peer)  ((peer)->head != (peer)->flushed)
 #define ngx_http_study_is_empty(peer)   ((peer)->head == (peer)->tail)
 

@@ -14,24 +14,31 @@
  * is what arrived during a round trip: alone when there is little to do, long
  * when there is much, which is what makes Redis cheap per command.
  *
- * "slots" holds what is to be done with each element still without a reply, in
- * their order; the elements of one command share its reply.  Numbers of slots
- * only ever grow; the ring, the two buffers and hiredis' are all that is
- * allocated, and they are kept.
+ * "slots" holds what each command still without a reply is to do with it, in
+ * the order of the commands.  Numbers of slots only ever grow; the ring, the
+ * two buffers and hiredis' are all that is allocated, and they are kept.
  */
 
 
 #include "ngx_http_study_module.h"
 
 
+#define NGX_HTTP_STUDY_BATCH_SIZE   16384
+
 /* an idle connection does not keep more than this of a burst, twice */
 #define NGX_HTTP_STUDY_BATCH_KEEP   262144
+
+#define NGX_HTTP_STUDY_SLOTS        64
 
 /* milliseconds */
 #define NGX_HTTP_STUDY_AVOID        1000    /* a server that has just refused */
 #define NGX_HTTP_STUDY_PROBE        1000    /* between questions for a length */
 
 
+static ngx_http_study_slot_t *ngx_http_study_pipeline_slot(
+    ngx_http_study_peer_t *peer, size_t size);
+static ngx_int_t ngx_http_study_pipeline_reserve(ngx_http_study_peer_t *peer,
+    ngx_http_study_batch_t *batch, size_t size);
 static void ngx_http_study_pipeline_queued(ngx_http_study_peer_t *peer);
 static ngx_int_t ngx_http_study_pipeline_replies(ngx_http_study_peer_t *peer);
 static ngx_int_t ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
@@ -44,19 +51,44 @@ static void ngx_http_study_pipeline_gauges(ngx_http_study_peer_t *peer,
     size_t unacked, uint64_t commands);
 
 
+#define ngx_http_study_slot(peer, seq)                                        \
+    (&(peer)->slots[(seq) & ((peer)->nslots - 1)])
+
+
 ngx_int_t
 ngx_http_study_pipeline_push(ngx_http_study_list_t *list,
     ngx_http_study_push_t *push, ngx_str_t *head, ngx_chain_t *body,
     size_t size)
 {
-    ngx_http_study_peer_t  *peer;
+    u_char                  *p, *start;
+    ngx_chain_t             *cl;
+    ngx_http_study_peer_t   *peer;
+    ngx_http_study_slot_t   *slot;
 
-    if (ngx_http_study_batch_push(list, head, body, size) != NGX_OK) {
+    peer = list->peer;
+
+    slot = ngx_http_study_pipeline_slot(peer, list->rpush.len + NGX_SIZE_T_LEN
+                                              + head->len + size + 4);
+    if (slot == NULL) {
         return NGX_ERROR;
     }
 
-    peer = list->peer;
-    ngx_http_study_slot(peer, peer->tail)->push = push;
+    start = peer->next.start + peer->next.len;
+
+    p = ngx_cpymem(start, list->rpush.data, list->rpush.len);
+    p = ngx_http_study_number(p, head->len + size);
+    *p++ = CR; *p++ = LF;
+    p = ngx_cpymem(p, head->data, head->len);
+
+    for (cl = body; cl; cl = cl->next) {
+        p = ngx_cpymem(p, cl->buf->pos, cl->buf->last - cl->buf->pos);
+    }
+
+    *p++ = CR; *p++ = LF;
+
+    slot->push = push;
+    slot->list = list;
+    slot->size = p - start;
 
     push->peer = peer;
     push->seq = peer->tail;
@@ -79,18 +111,101 @@ void
 ngx_http_study_pipeline_probe(ngx_http_study_list_t *list)
 {
     ngx_http_study_peer_t  *peer;
+    ngx_http_study_slot_t  *slot;
 
-    if (ngx_http_study_batch_probe(list) != NGX_OK) {
+    peer = list->peer;
+
+    slot = ngx_http_study_pipeline_slot(peer, list->llen.len);
+    if (slot == NULL) {
         return;
     }
 
-    peer = list->peer;
+    ngx_memcpy(peer->next.start + peer->next.len, list->llen.data,
+               list->llen.len);
+
+    slot->push = NULL;
+    slot->list = list;
+    slot->size = list->llen.len;
 
     if (ngx_http_study_is_empty(peer)) {
         peer->deadline = ngx_current_msec + NGX_HTTP_STUDY_DEADLINE;
     }
 
     ngx_http_study_pipeline_queued(peer);
+}
+
+
+/* room for a command and for what is to be known about it */
+
+static ngx_http_study_slot_t *
+ngx_http_study_pipeline_slot(ngx_http_study_peer_t *peer, size_t size)
+{
+    uint64_t                nslots, seq;
+    ngx_http_study_slot_t  *slots, *slot;
+
+    if (ngx_http_study_pipeline_reserve(peer, &peer->next, size) != NGX_OK) {
+        return NULL;
+    }
+
+    if (peer->tail - peer->head == peer->nslots) {
+
+        nslots = peer->nslots ? peer->nslots * 2 : NGX_HTTP_STUDY_SLOTS;
+
+        slots = ngx_alloc(nslots * sizeof(ngx_http_study_slot_t), &peer->log);
+        if (slots == NULL) {
+            return NULL;
+        }
+
+        for (seq = peer->head; seq != peer->tail; seq++) {
+            slots[seq & (nslots - 1)] = *ngx_http_study_slot(peer, seq);
+        }
+
+        if (peer->slots) {
+            ngx_free(peer->slots);
+        }
+
+        peer->slots = slots;
+        peer->nslots = nslots;
+    }
+
+    slot = ngx_http_study_slot(peer, peer->tail);
+    slot->offset = peer->next.len;
+
+    return slot;
+}
+
+
+static ngx_int_t
+ngx_http_study_pipeline_reserve(ngx_http_study_peer_t *peer,
+    ngx_http_study_batch_t *batch, size_t size)
+{
+    size_t   n;
+    u_char  *p;
+
+    if (batch->size - batch->len >= size) {
+        return NGX_OK;
+    }
+
+    n = batch->size ? batch->size * 2 : NGX_HTTP_STUDY_BATCH_SIZE;
+
+    while (n - batch->len < size) {
+        n *= 2;
+    }
+
+    p = ngx_alloc(n, &peer->log);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (batch->start) {
+        ngx_memcpy(p, batch->start, batch->len);
+        ngx_free(batch->start);
+    }
+
+    batch->start = p;
+    batch->size = n;
+
+    return NGX_OK;
 }
 
 
@@ -103,6 +218,7 @@ ngx_http_study_pipeline_queued(ngx_http_study_peer_t *peer)
     first = ngx_http_study_is_empty(peer);
     size = ngx_http_study_slot(peer, peer->tail)->size;
 
+    peer->next.len += size;
     peer->tail++;
 
     ngx_http_study_pipeline_gauges(peer, peer->unacked + size, 1);
@@ -148,10 +264,10 @@ ngx_http_study_pipeline_hello(ngx_http_study_peer_t *peer)
 
     c = peer->connection;
 
-    ngx_http_study_batch_reset(&peer->out);
+    peer->out.len = 0;
     peer->sent = 0;
 
-    if (ngx_http_study_batch_reserve(peer, &peer->out, peer->hello.len)
+    if (ngx_http_study_pipeline_reserve(peer, &peer->out, peer->hello.len)
         != NGX_OK)
     {
         ngx_http_study_redis_fail(peer, NGX_HTTP_STUDY_INTERNAL_ERROR);
@@ -179,7 +295,7 @@ ngx_http_study_pipeline_ready(ngx_http_study_peer_t *peer)
     /* it held the password */
 
     ngx_explicit_memzero(peer->out.start, peer->out.len);
-    ngx_http_study_batch_reset(&peer->out);
+    peer->out.len = 0;
     peer->sent = 0;
 
     ngx_http_study_pipeline_done(peer);
@@ -201,14 +317,12 @@ ngx_http_study_pipeline_flush(ngx_event_t *ev)
         return;
     }
 
-    ngx_http_study_batch_close(peer);
-
     batch = peer->out;
     peer->out = peer->next;
     peer->next = batch;
-    ngx_http_study_batch_reset(&peer->next);
+    peer->next.len = 0;
 
-    peer->sent = peer->out.skip;
+    peer->sent = 0;
     peer->flushed = peer->tail;
     peer->flushed_at = ngx_current_msec;
     peer->flushed_usec = ngx_http_study_usec();
@@ -322,14 +436,13 @@ static ngx_int_t
 ngx_http_study_pipeline_replies(ngx_http_study_peer_t *peer)
 {
     ngx_int_t                rc;
-    uint64_t                 head;
+    ngx_uint_t               n;
     ngx_connection_t        *c;
     ngx_http_study_reply_t   reply;
 
     c = peer->connection;
-    head = peer->head;
 
-    for ( ;; ) {
+    for (n = 0; /* void */; n++) {
 
         rc = ngx_http_study_reader_next(peer->reader, &reply);
 
@@ -342,6 +455,7 @@ ngx_http_study_pipeline_replies(ngx_http_study_peer_t *peer)
         }
 
         if (peer->state != NGX_HTTP_STUDY_READY) {
+            n--;
             ngx_http_study_redis_hello(peer, &reply);
 
             if (peer->connection != c) {
@@ -356,21 +470,18 @@ ngx_http_study_pipeline_replies(ngx_http_study_peer_t *peer)
         }
     }
 
-    if (peer->head != head) {
-        ngx_http_study_metrics_roundtrip(peer, peer->head - head);
+    if (n) {
+        ngx_http_study_metrics_roundtrip(peer, n);
     }
 
     return NGX_OK;
 }
 
 
-/* one reply, which is that of every element of its command */
-
 static ngx_int_t
 ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
     ngx_http_study_reply_t *reply)
 {
-    uint64_t                  n;
     ngx_http_study_slot_t     slot;
     ngx_http_study_outcome_e  outcome;
 
@@ -382,6 +493,9 @@ ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
     }
 
     slot = *ngx_http_study_slot(peer, peer->head);
+    peer->head++;
+
+    ngx_http_study_pipeline_gauges(peer, peer->unacked - slot.size, -1);
 
     if (reply->type == NGX_HTTP_STUDY_REPLY_INTEGER) {
         outcome = NGX_HTTP_STUDY_ACCEPTED;
@@ -401,18 +515,10 @@ ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
         peer->avoid = ngx_current_msec + NGX_HTTP_STUDY_AVOID;
     }
 
-    for (n = slot.slots; n; n--) {
-
-        slot = *ngx_http_study_slot(peer, peer->head);
-        peer->head++;
-
-        ngx_http_study_pipeline_gauges(peer, peer->unacked - slot.size, -1);
-
-        if (slot.push) {
-            slot.push->peer = NULL;
-            slot.push->handler(slot.push, outcome,
-                               outcome != NGX_HTTP_STUDY_ACCEPTED);
-        }
+    if (slot.push) {
+        slot.push->peer = NULL;
+        slot.push->handler(slot.push, outcome,
+                           outcome != NGX_HTTP_STUDY_ACCEPTED);
     }
 
     return NGX_OK;
@@ -458,16 +564,16 @@ static void
 ngx_http_study_pipeline_shrink(ngx_http_study_batch_t *batch)
 {
     if (batch->size > NGX_HTTP_STUDY_BATCH_KEEP) {
-        ngx_http_study_batch_free(batch);
+        ngx_free(batch->start);
+        ngx_memzero(batch, sizeof(ngx_http_study_batch_t));
     }
 }
 
 
 /*
- * The connection is gone.  A command of which Redis cannot have got the end is
- * not executed, so its elements may go elsewhere, or here again if the
- * connection can be opened again at once; one that was written to the end is
- * in doubt.
+ * The connection is gone.  What had been written, even in part, is lost in
+ * doubt; the rest may go elsewhere, or here again if the connection can be
+ * opened again at once.
  */
 
 void
@@ -475,46 +581,32 @@ ngx_http_study_pipeline_abort(ngx_http_study_peer_t *peer,
     ngx_http_study_outcome_e reason)
 {
     size_t                 sent;
-    uint64_t               seq, flushed, tail, n;
-    ngx_uint_t             again, doubt;
+    uint64_t               seq, flushed, tail;
+    ngx_uint_t             again;
     ngx_http_study_slot_t  slot;
 
     sent = peer->sent;
     flushed = peer->flushed;
     tail = peer->tail;
 
-    ngx_http_study_batch_reset(&peer->out);
-    ngx_http_study_batch_reset(&peer->next);
-    peer->gathering = 0;
+    peer->out.len = 0;
+    peer->next.len = 0;
     peer->sent = 0;
     peer->flushed = tail;
 
     ngx_http_study_pipeline_gauges(peer, 0, peer->head - tail);
 
-    doubt = 0;
-
-    for (seq = peer->head, n = 0; seq != tail; seq++) {
+    for (seq = peer->head; seq != tail; seq++) {
 
         slot = *ngx_http_study_slot(peer, seq);
         peer->head++;
         slot.list->asked = 0;
 
-        if (seq >= flushed) {
-            doubt = 0;
-
-        } else if (n == 0) {
-            doubt = (slot.end <= sent);
-            n = slot.slots - 1;
-
-        } else {
-            n--;
-        }
-
         if (slot.push == NULL) {
             continue;
         }
 
-        if (doubt) {
+        if (seq < flushed && slot.offset < sent) {
             again = 0;
 
         } else {
@@ -593,10 +685,17 @@ ngx_http_study_pipeline_free(ngx_http_study_peer_t *peer)
         peer->nslots = 0;
     }
 
-    ngx_http_study_batch_free(&peer->out);
-    ngx_http_study_batch_free(&peer->next);
+    if (peer->out.start) {
+        ngx_free(peer->out.start);
+    }
 
-    peer->gathering = 0;
+    if (peer->next.start) {
+        ngx_free(peer->next.start);
+    }
+
+    ngx_memzero(&peer->out, sizeof(ngx_http_study_batch_t));
+    ngx_memzero(&peer->next, sizeof(ngx_http_study_batch_t));
+
     peer->head = peer->flushed = peer->tail;
 }
 
