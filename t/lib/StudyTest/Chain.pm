@@ -10,7 +10,8 @@ package StudyTest::Chain;
 #   $chain->pg, ->redis, ->slack, ->openai, ->worker, ->nginx
 #
 # Options: dir; durable => 1; step => sub { name, code } called around each part (it
-# must call the code); teams => { id => { token, language, bot, seed } } (one, T0STUDY);
+# must call the code); teams => { id => { token, language, bot, seed } }, or slack_token,
+# which does for every workspace (T0STUDY in the stand-in);
 # slack, openai => { options of the stand-in }, or slack_url / openai_url to use something
 # else; openai_key; redis, postgres, nginx => { options }; config => { of the worker };
 # worker => 0 to leave the worker stopped.
@@ -37,7 +38,7 @@ sub start {
     my $dir = $opt{dir} // scratch_dir('chain');
     my $self = bless { dir => $dir, secret => _random(), token => _random() }, $class;
     my $step = $opt{step} // sub { $_[1]->() };
-    my $teams = $opt{teams} // { ($opt{team} // 'T0STUDY') => { token => $opt{slack_token} } };
+    my $teams = $opt{teams} // { T0STUDY => { token => $opt{slack_token} } };
     my %token = map { $_ => $teams->{$_}{token} // "xoxb-standin-$_" } keys %$teams;
 
     $step->('Redis', sub {
@@ -60,7 +61,7 @@ sub start {
     });
     $self->{worker} = StudyTest::Worker->new(
         dir => "$dir/worker", redis => $self->{redis}, postgres => $self->{pg},
-        slack_url => $opt{slack_url} // $self->{slack}->url, tokens => \%token,
+        slack_url => $opt{slack_url} // $self->{slack}->url, $opt{teams} ? (tokens => \%token) : (slack_token => values %token),
         openai_url => $opt{openai_url} // $self->{openai}->url, openai_key => $opt{openai_key},
         config => $opt{config},
     );
