@@ -15,7 +15,7 @@ use Time::HiRes qw(sleep time);
 use StudyTest::Outgoing;
 use StudyTest::Proc qw(wait_for);
 
-my $out = StudyTest::Outgoing->start(digest => 0);
+my $out = StudyTest::Outgoing->start(digest => 0, durable => 1);
 my $slack = $out->slack;
 my $serial = 0;
 

@@ -338,13 +338,12 @@ static bool add_replies(struct pg *pg, const struct digest_made *made, size_t co
         if (!made[i].stored) {
             continue;
         }
-        if (asprintf(&identity, "digest:%" PRId64 ":%" PRId64, w->digest_id,
-                     w->source_version) < 0) {
+        if (asprintf(&identity, "digest:%" PRId64 ":%" PRId64, w->digest_id, w->source_version) <
+            0) {
             abort();
         }
-        rows[n++] = (struct outbox_new){identity,     "digest",          w->team_id, w->user_id,
-                                        NULL,         w->digest_id,      w->source_version,
-                                        made[i].body};
+        rows[n++] = (struct outbox_new){identity, "digest",     w->team_id,        w->user_id,
+                                        NULL,     w->digest_id, w->source_version, made[i].body};
     }
     ok = outbox_add(pg, rows, n, err);
     for (size_t i = 0; i < n; i++) {
@@ -413,8 +412,7 @@ bool digest_cancel(struct pg *pg, const struct digest_work *work, const char *wh
     return ok;
 }
 
-bool digest_request_hash(struct pg *pg, struct str request, char hash[static 65],
-                         struct error *err)
+bool digest_request_hash(struct pg *pg, struct str request, char hash[static 65], struct error *err)
 {
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
@@ -433,11 +431,10 @@ bool digest_request_hash(struct pg *pg, struct str request, char hash[static 65]
 bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count, int64_t lease_ms,
                    bool *kept, struct error *err)
 {
-    static const char sql[] =
-        "UPDATE study.digest d SET lease_until = now() + $3 * interval '1 ms'"
-        "  FROM unnest($1::bigint[], $2::text[]) AS w (digest_id, token)"
-        " WHERE d.digest_id = w.digest_id AND d.claim_token = w.token::uuid"
-        " RETURNING d.digest_id";
+    static const char sql[] = "UPDATE study.digest d SET lease_until = now() + $3 * interval '1 ms'"
+                              "  FROM unnest($1::bigint[], $2::text[]) AS w (digest_id, token)"
+                              " WHERE d.digest_id = w.digest_id AND d.claim_token = w.token::uuid"
+                              " RETURNING d.digest_id";
     struct pg_array *ids = pg_array_create(PG_INT8_ARRAY);
     struct pg_array *tokens = pg_array_create(PG_TEXT_ARRAY);
     struct pg_args *args = pg_args_create();
@@ -491,8 +488,8 @@ bool notices_owed(struct pg *pg, const char *language, int limit, struct notice_
         *count = (size_t)pg_rows(res);
         *owed = allocate(*count, sizeof(**owed));
         for (size_t i = 0; i < *count; i++) {
-            (*owed)[i] = (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1),
-                                              dup(res, (int)i, 2)};
+            (*owed)[i] =
+                (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1), dup(res, (int)i, 2)};
         }
     }
     pg_result_destroy(&res);

@@ -35,16 +35,16 @@ struct digest_work {
     char *team_id;
     char *user_id;
     int64_t source_version;
-    int64_t attempts;     /* this one included */
-    bool overdue;         /* the deadline has passed: without a model */
-    bool model_allowed;   /* the notice was delivered and, where asked for, consent given */
-    bool wanted;          /* the member has not turned digests off meanwhile */
+    int64_t attempts;   /* this one included */
+    bool overdue;       /* the deadline has passed: without a model */
+    bool model_allowed; /* the notice was delivered and, where asked for, consent given */
+    bool wanted;        /* the member has not turned digests off meanwhile */
     bool weekly;
-    char *language;       /* "ko", "en" */
-    char *team_url;       /* "" while unknown */
-    char *day;            /* of the firing, the member's own */
-    char *stored_result;  /* NULL, or a validated answer from an earlier attempt */
-    char *stored_hash;    /* hexadecimal SHA-256 of the request that it answered, "" */
+    char *language;                /* "ko", "en" */
+    char *team_url;                /* "" while unknown */
+    char *day;                     /* of the firing, the member's own */
+    char *stored_result;           /* NULL, or a validated answer from an earlier attempt */
+    char *stored_hash;             /* hexadecimal SHA-256 of the request that it answered, "" */
     struct digest_record *records; /* oldest first */
     size_t records_count;
     int64_t records_total; /* more than records_count when the newest were taken */
@@ -66,15 +66,15 @@ void digest_work_destroy(struct digest_work **work);
 
 struct digest_made {
     const struct digest_work *work;
-    const char *origin;        /* "model", "factual" */
-    const char *model;         /* "" when none was asked */
-    struct str result;         /* JSON */
-    struct str body;           /* the reply: {"text","blocks"} */
-    struct str request;        /* what the model was asked; absent: nothing */
+    const char *origin; /* "model", "factual" */
+    const char *model;  /* "" when none was asked */
+    struct str result;  /* JSON */
+    struct str body;    /* the reply: {"text","blocks"} */
+    struct str request; /* what the model was asked; absent: nothing */
     int64_t prompt_tokens;
     int64_t completion_tokens;
-    const char *error;         /* why it is factual; "" */
-    bool stored;               /* out: false when the row was not ours any more, or had changed */
+    const char *error; /* why it is factual; "" */
+    bool stored;       /* out: false when the row was not ours any more, or had changed */
 };
 /* All of them and their replies in one transaction; what had changed meanwhile is pending again. */
 bool digests_store(struct pg *pg, struct digest_made *made, size_t count, struct error *err);

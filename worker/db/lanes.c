@@ -1,6 +1,7 @@
 /*
- * slack_wait.slot_at is the generic cell rate algorithm's "theoretical arrival time": booking a call
- * moves it one interval on, and a call may go while it is at most the burst ahead of the clock.
+ * slack_wait.slot_at is the generic cell rate algorithm's "theoretical arrival time": booking a
+ * call moves it one interval on, and a call may go while it is at most the burst ahead of the
+ * clock.
  */
 #include "db/lanes.h"
 

@@ -12,8 +12,8 @@
 #include "base/error.h"
 #include "io/pg.h"
 
-/* https://docs.slack.dev/apis/web-api/rate-limits: several hundred messages a minute a workspace, and
- * fifty calls a minute of tier 3's methods, bursts included. */
+/* https://docs.slack.dev/apis/web-api/rate-limits: several hundred messages a minute a workspace,
+ * and fifty calls a minute of tier 3's methods, bursts included. */
 #define SLACK_POST_MS        200
 #define SLACK_POST_BURST_MS  4000
 #define SLACK_TIER3_MS       1500

@@ -388,7 +388,8 @@ static const char finish_sql[] =
     "           attempts = o.attempts - CASE WHEN w.state IS NULL THEN 1 ELSE 0 END,"
     "           error = NULLIF(left(w.error, 500), ''),"
     "           done_at = CASE WHEN w.state IN ('sent', 'failed', 'parked') THEN now() END,"
-    "           body = CASE WHEN w.state IN ('sent', 'failed', 'parked') AND o.digest_id IS NOT NULL"
+    "           body = CASE WHEN w.state IN ('sent', 'failed', 'parked') AND o.digest_id IS NOT "
+    "NULL"
     "                        AND NOT EXISTS (SELECT FROM study.digest d"
     "                                         WHERE d.digest_id = o.digest_id"
     "                                           AND d.source_version = o.source_version)"
@@ -414,9 +415,9 @@ static const char finish_sql[] =
 
 bool outbox_finish(struct pg *pg, const struct outbox_done *done, size_t count, struct error *err)
 {
-    static const enum pg_array_type types[] = {
-        PG_INT8_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_INT8_ARRAY,
-        PG_TEXT_ARRAY, PG_BOOL_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY};
+    static const enum pg_array_type types[] = {PG_INT8_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
+                                               PG_TEXT_ARRAY, PG_INT8_ARRAY, PG_TEXT_ARRAY,
+                                               PG_BOOL_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY};
     static const char *const states[] = {
         [OUTBOX_SENT] = "sent",     [OUTBOX_RETRY] = "pending", [OUTBOX_DOUBTFUL] = "doubtful",
         [OUTBOX_FAILED] = "failed", [OUTBOX_PARKED] = "parked", [OUTBOX_RELEASE] = NULL};

@@ -1,13 +1,12 @@
 /*
- * Replies on their way to Slack. One row a reply, one lane a target; only the oldest unfinished reply
- * of a lane is ever worked on, and only by the process that holds its claim token.
+ * Replies on their way to Slack. One row a reply, one lane a target; only the oldest unfinished
+ * reply of a lane is ever worked on, and only by the process that holds its claim token.
  *
- *   pending --claim--> pending (leased) --outbox_sending--> sending --outbox_finish--> sent, failed,
- *                                                                    pending (a sure failure)
- *   sending (the request's end is unknown, or its process died) --> doubtful
- *   doubtful --claim--> doubtful (leased) --outbox_finish--> sent (found in the channel's history),
- *                                             pending (not there: sent again), parked
- *   cancelled: what it was made from is gone; parked, failed: an operator decides
+ *   pending --claim--> pending (leased) --outbox_sending--> sending --outbox_finish--> sent,
+ * failed, pending (a sure failure) sending (the request's end is unknown, or its process died) -->
+ * doubtful doubtful --claim--> doubtful (leased) --outbox_finish--> sent (found in the channel's
+ * history), pending (not there: sent again), parked cancelled: what it was made from is gone;
+ * parked, failed: an operator decides
  *
  * `sending` is committed before the request leaves. Locks are taken lane first, then the row.
  */
@@ -42,7 +41,7 @@ struct outbox_work { /* strings are owned */
     bool doubtful;
     char *team_id;
     char *target;
-    char *thread_ts;  /* NULL */
+    char *thread_ts; /* NULL */
     char *body;
     char *channel_id; /* NULL: not known yet; of a user the DM, once opened */
     int64_t attempts;
@@ -57,12 +56,11 @@ void outbox_work_destroy(struct outbox_work **work);
  * the next lane is due; -1 when none is.
  */
 bool outbox_claim(struct pg *pg, int limit, int64_t lease_ms, int64_t settle_ms,
-                  struct outbox_work ***works, size_t *count, int64_t *next_ms,
-                  struct error *err);
+                  struct outbox_work ***works, size_t *count, int64_t *next_ms, struct error *err);
 
 /*
- * Says `sending` for all of them, in one transaction of its own; leases begin anew, lanes are closed
- * for a second. go[i]: still ours and made from what is still there; otherwise drop the work
+ * Says `sending` for all of them, in one transaction of its own; leases begin anew, lanes are
+ * closed for a second. go[i]: still ours and made from what is still there; otherwise drop the work
  * (what is outdated has been cancelled). channels[i]: where each will be posted.
  */
 bool outbox_sending(struct pg *pg, struct outbox_work *const *works, const char *const *channels,
@@ -74,7 +72,7 @@ enum outbox_end {
     OUTBOX_DOUBTFUL, /* may have been sent: looked up after wait_ms */
     OUTBOX_FAILED,   /* Slack will never take this message */
     OUTBOX_PARKED,
-    OUTBOX_RELEASE,  /* nothing was tried: as it was before the claim */
+    OUTBOX_RELEASE, /* nothing was tried: as it was before the claim */
 };
 
 struct outbox_done {
@@ -82,7 +80,7 @@ struct outbox_done {
     enum outbox_end end;
     const char *sent_ts; /* of SENT */
     int64_t wait_ms;
-    const char *error;   /* "" */
+    const char *error; /* "" */
 };
 /* In the caller's transaction. Rows that are not ours any more are left alone. A delivered notice
  * is noted with its member, and digest is NOTIFYed. */

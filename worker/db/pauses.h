@@ -1,4 +1,5 @@
-/* Roles that were told to stop, for one workspace or for all. A claim looks at these rows itself. */
+/* Roles that were told to stop, for one workspace or for all. A claim looks at these rows itself.
+ */
 #ifndef STUDY_DB_PAUSES_H
 #define STUDY_DB_PAUSES_H
 

@@ -116,8 +116,8 @@ bool answer_parse(struct answer **out, struct str content, const struct source *
     }
     a->studied_count = read_statements(a->studied, ANSWER_STUDIED_MAX, json_get(root, "studied"),
                                        source, first, instructions);
-    a->went_well_count = read_statements(a->went_well, ANSWER_WELL_MAX,
-                                         json_get(root, "went_well"), source, first, instructions);
+    a->went_well_count = read_statements(a->went_well, ANSWER_WELL_MAX, json_get(root, "went_well"),
+                                         source, first, instructions);
     if (clean_text(&next, json_get_string(root, "try_next"), ANSWER_STATEMENT_MAX, source,
                    instructions)) {
         a->try_next = str_dup(text_str(&next));

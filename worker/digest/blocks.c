@@ -1,4 +1,5 @@
-/* A line is the unit that is kept or left out, so that no cut ever falls inside a link or an escape. */
+/* A line is the unit that is kept or left out, so that no cut ever falls inside a link or an
+ * escape. */
 #include "digest/blocks.h"
 
 #include <stdlib.h>

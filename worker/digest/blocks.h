@@ -30,7 +30,7 @@ void blocks_header(struct blocks *b, struct str plain); /* cut to its limit */
  * False, and left out, when the message has no more room for it.
  */
 bool blocks_line(struct blocks *b, struct str mrkdwn);
-void blocks_gap(struct blocks *b);                      /* what follows is a new section */
+void blocks_gap(struct blocks *b); /* what follows is a new section */
 /* Small print at the end; there is always room for BLOCKS_CONTEXT_MAX characters of it. */
 #define BLOCKS_CONTEXT_MAX 800
 void blocks_context(struct blocks *b, struct str mrkdwn);

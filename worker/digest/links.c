@@ -31,8 +31,8 @@ static bool starts_with(struct str s, const char *prefix)
 
 static bool has_scheme(struct str s)
 {
-    static const char *const schemes[] = {"mailto:", "tel:",   "sms:",  "javascript:", "data:",
-                                          "slack:",  "skype:", "file:", "www."};
+    static const char *const schemes[] = {
+        "mailto:", "tel:", "sms:", "javascript:", "data:", "slack:", "skype:", "file:", "www."};
 
     for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
         if (starts_with(s, schemes[i]) && s.len > strlen(schemes[i])) {
@@ -45,9 +45,9 @@ static bool has_scheme(struct str s)
 static bool is_common_ending(struct str label)
 {
     static const char *const endings[] = {
-        "com", "net", "org", "io",   "kr",    "jp",   "cn",   "ru",     "de",   "uk",   "co",
-        "me",  "ly",  "gg",  "dev",  "app",   "xyz",  "info", "biz",    "link", "site", "click",
-        "top", "shop", "online", "page", "live", "club", "ai",  "tk",     "zip",  "mov",  "to"};
+        "com", "net",  "org",    "io",   "kr",   "jp",   "cn",   "ru",  "de",   "uk",   "co",
+        "me",  "ly",   "gg",     "dev",  "app",  "xyz",  "info", "biz", "link", "site", "click",
+        "top", "shop", "online", "page", "live", "club", "ai",   "tk",  "zip",  "mov",  "to"};
 
     for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
         if (label.len == strlen(endings[i]) &&
@@ -132,7 +132,7 @@ bool link_next(struct str text, size_t *pos, struct str *link)
             i++;
         }
         run = (struct str){text.data + begin, i - begin};
-        while (run.len > 0 && strchr(".,;:!?*~_", run.data[0]) != NULL) {
+        while (run.len > 0 && strchr(".,;:!?*~_/\\", run.data[0]) != NULL) {
             run.data++;
             run.len--;
         }

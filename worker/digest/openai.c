@@ -153,11 +153,10 @@ int64_t openai_retry_after_ms(const char *retry_after, const char *retry_after_m
 
 int64_t openai_hold_ms(const struct openai_headers *h)
 {
-    int64_t requests = strcmp(h->remaining_requests, "0") == 0
-                           ? openai_duration_ms(h->reset_requests)
-                           : 0;
-    int64_t tokens = strcmp(h->remaining_tokens, "0") == 0 ? openai_duration_ms(h->reset_tokens)
-                                                           : 0;
+    int64_t requests =
+        strcmp(h->remaining_requests, "0") == 0 ? openai_duration_ms(h->reset_requests) : 0;
+    int64_t tokens =
+        strcmp(h->remaining_tokens, "0") == 0 ? openai_duration_ms(h->reset_tokens) : 0;
     int64_t hold = requests > tokens ? requests : tokens;
 
     return hold > 0 ? hold : 0;

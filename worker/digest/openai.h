@@ -58,8 +58,8 @@ struct openai_reply {
     struct str content;    /* when answered; lives as long as the reply */
     int64_t prompt_tokens; /* 0 when the server did not say */
     int64_t completion_tokens;
-    int64_t wait_ms;       /* of RETRY; -1: the server did not say */
-    struct error error;    /* of everything but ANSWERED; never the content */
+    int64_t wait_ms;    /* of RETRY; -1: the server did not say */
+    struct error error; /* of everything but ANSWERED; never the content */
     struct json_doc *doc;
 };
 

@@ -89,8 +89,8 @@ static bool load_file(struct prompts *p, const char *dir, const char *name, int 
     if (ok && strcmp(name, "digest") == 0) {
         ok = load_digest(p, language, path, text_str(&file), err);
     } else if (ok && strcmp(name, "repair") == 0) {
-        ok = template_parse(&p->of[language].repair, path, 1, text_str(&file), repair_holes, 1,
-                            err);
+        ok =
+            template_parse(&p->of[language].repair, path, 1, text_str(&file), repair_holes, 1, err);
     } else if (ok) {
         ok = template_parse(&p->of[language].notice, path, 1, text_str(&file), notice_holes,
                             NOTICE_HOLES, err);
@@ -224,8 +224,7 @@ bool prompt_digest(const struct prompts *prompts, const struct digest_work *work
     }
     text_addf(&count, "%zu", work->records_count - *first);
     if ((size_t)work->records_total > work->records_count - *first) {
-        text_addf(&left_out, "%zu",
-                  (size_t)work->records_total - (work->records_count - *first));
+        text_addf(&left_out, "%zu", (size_t)work->records_total - (work->records_count - *first));
     }
     if (records.len > 0) {
         records.len--; /* the template puts its own line break */

@@ -5,7 +5,8 @@
  *   digest.{ko,en}.txt  the instructions; below a line "=== records ===" the message with the data:
  *                       {{records}} (required), {{count}}, {{left_out}}
  *   repair.{ko,en}.txt  after an answer that will not do: {{problem}} (required)
- *   notice.{ko,en}.txt  the member's privacy notice, Slack's mrkdwn: {{retention}} (required; days),
+ *   notice.{ko,en}.txt  the member's privacy notice, Slack's mrkdwn: {{retention}} (required;
+ * days),
  *                       {{model_host}} (empty without a model), {{opt_in}} (empty when the notice
  *                       alone suffices)
  *

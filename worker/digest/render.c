@@ -121,8 +121,8 @@ bool render_notice(struct text *out, const char *user_id, const char *language, 
         if (line.len == 0) {
             blocks_gap(b);
         } else if (!blocks_line(b, line)) {
-            ok = error_set(err, ERROR_CONFIG, "the notice (%s) is too long for a message",
-                           language);
+            ok =
+                error_set(err, ERROR_CONFIG, "the notice (%s) is too long for a message", language);
             goto done;
         } else if (fallback.data == NULL) {
             fallback = utf8_cut(line, 300);

@@ -1,6 +1,6 @@
 /*
- * One pass over Slack's text: `<...>` by what it begins with, the three entities, everything else as
- * it stands. Afterwards the ids that we know to be about this member are taken out of the plain
+ * One pass over Slack's text: `<...>` by what it begins with, the three entities, everything else
+ * as it stands. Afterwards the ids that we know to be about this member are taken out of the plain
  * text too, for they can stand in pasted addresses.
  */
 #include "digest/source.h"

@@ -12,7 +12,8 @@ struct piece {
     int only_if;        /* a line's condition, -1: none */
 };
 
-struct template {
+struct template
+{
     char *text;
     struct piece *pieces;
     size_t count;

@@ -135,10 +135,10 @@ static bool ask_post(struct job *job, const struct slack_side *slack, const char
 
     text_init(&body, 512 * 1024);
     ok = slack_post_body(&body, w->channel_id, w->thread_ts,
-                         w->notice ? "study_notice" : "study_digest", w->outbox_id,
-                         str_of(w->body), err) &&
-         slack_start(slack->http, slack->api_url, SLACK_POST, "", token, text_str(&body), true,
-                     job, err);
+                         w->notice ? "study_notice" : "study_digest", w->outbox_id, str_of(w->body),
+                         err) &&
+         slack_start(slack->http, slack->api_url, SLACK_POST, "", token, text_str(&body), true, job,
+                     err);
     text_free(&body);
     return ok;
 }
@@ -264,8 +264,8 @@ static void open_answered(struct job *job, const struct slack_answer *answer)
         finish(job, OUTBOX_FAILED, 0, answer->code);
         job->stop_lane = true;
     } else {
-        again(job, answer->outcome == SLACK_OK ? "conversations.open gave no channel"
-                                               : answer->code);
+        again(job,
+              answer->outcome == SLACK_OK ? "conversations.open gave no channel" : answer->code);
     }
 }
 
@@ -278,7 +278,8 @@ static void look_answered(struct job *job, const struct slack_answer *answer)
         job->stop_lane = answer->outcome == SLACK_CHANNEL_NEVER;
         return;
     }
-    if (answer->outcome != SLACK_OK || json_type(json_get(answer->root, "messages")) != JSON_ARRAY) {
+    if (answer->outcome != SLACK_OK ||
+        json_type(json_get(answer->root, "messages")) != JSON_ARRAY) {
         again(job, answer->outcome == SLACK_OK ? "the history could not be read" : answer->code);
         return;
     }
@@ -288,8 +289,7 @@ static void look_answered(struct job *job, const struct slack_answer *answer)
         finish(job, OUTBOX_SENT, 0, "");
         snprintf(job->sent_ts, sizeof(job->sent_ts), "%.*s", STR_ARG(ts));
     } else if (cursor.data == NULL) {
-        log_info("reply %" PRId64 " is not in its channel: it is sent again",
-                 job->work->outbox_id);
+        log_info("reply %" PRId64 " is not in its channel: it is sent again", job->work->outbox_id);
         finish(job, OUTBOX_RETRY, 0, "");
     } else if (++job->pages >= PAGES_MAX) {
         finish(job, OUTBOX_PARKED, 0, "the channel's history is too long to be searched");

@@ -1,7 +1,8 @@
 /*
- * One thing that deliver asks of Slack: a reply on its way (with the steps that it takes: opening the
- * DM, the post, or the look into the history for a doubtful one), or a workspace's auth.test. This
- * file turns answers into what is to be written down; it knows nothing of the database's statements.
+ * One thing that deliver asks of Slack: a reply on its way (with the steps that it takes: opening
+ * the DM, the post, or the look into the history for a doubtful one), or a workspace's auth.test.
+ * This file turns answers into what is to be written down; it knows nothing of the database's
+ * statements.
  */
 #ifndef STUDY_PROC_DELIVER_JOB_H
 #define STUDY_PROC_DELIVER_JOB_H
@@ -20,11 +21,11 @@ struct slack_side {
     const struct config *config;
     const char *api_url;
     struct http *http;
-    int64_t timeout_ms;   /* of a request */
-    int64_t settle_ms;    /* [deliver] settle_after */
+    int64_t timeout_ms; /* of a request */
+    int64_t settle_ms;  /* [deliver] settle_after */
     int64_t give_up_ms;
     int64_t max_attempts;
-    bool park;            /* [deliver] doubtful = park */
+    bool park; /* [deliver] doubtful = park */
 };
 
 enum job_state {
@@ -59,7 +60,7 @@ struct job {
     const char *wait_method; /* the method must rest wait_ms in this workspace */
     bool stop_team;          /* with `error` as the reason */
     bool stop_lane;
-    char *opened;            /* the DM's channel, to be kept */
+    char *opened;                             /* the DM's channel, to be kept */
     char *team_name, *team_url, *bot_user_id; /* of auth.test */
 };
 
@@ -67,7 +68,8 @@ struct job *job_of_reply(struct outbox_work *work); /* takes it over */
 struct job *job_of_team(const char *team_id);
 void job_destroy(struct job **job);
 
-/* The first step of a claimed reply, or its end: too old, too often, no token, parked by setting. */
+/* The first step of a claimed reply, or its end: too old, too often, no token, parked by setting.
+ */
 void job_begin(struct job *job, const struct slack_side *slack);
 
 /* Starts the request that the state asks for; on failure the job is DONE. */

@@ -182,6 +182,7 @@ bool call_ask(const struct model *model, struct call *call, struct error *err)
         .headers = headers,
         .headers_count = model->bearer != NULL ? 3 : 2,
         .body = text_str(&call->request),
+        .once = true, /* every repeat is ours: paced and counted */
         .owner = call,
     };
 
@@ -244,8 +245,7 @@ static void count_tokens(const struct model *model, struct call *call,
 {
     call->prompt_tokens += reply->prompt_tokens;
     call->completion_tokens += reply->completion_tokens;
-    metrics_add(METRIC_TOKENS_TOTAL, model->settings.model, "prompt",
-                (double)reply->prompt_tokens);
+    metrics_add(METRIC_TOKENS_TOTAL, model->settings.model, "prompt", (double)reply->prompt_tokens);
     metrics_add(METRIC_TOKENS_TOTAL, model->settings.model, "completion",
                 (double)reply->completion_tokens);
 }

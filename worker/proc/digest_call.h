@@ -50,10 +50,10 @@ struct call {
     bool repairing;
     int64_t prompt_tokens, completion_tokens;
 
-    int64_t wait_ms;      /* of BACK */
-    bool unasked;         /* of BACK: no call was made, the attempt does not count */
-    char reason[200];     /* of BACK, CANCEL and of a factual digest */
-    const char *origin;   /* of MADE */
+    int64_t wait_ms;    /* of BACK */
+    bool unasked;       /* of BACK: no call was made, the attempt does not count */
+    char reason[200];   /* of BACK, CANCEL and of a factual digest */
+    const char *origin; /* of MADE */
     struct text result, body;
 };
 

@@ -1,6 +1,6 @@
 /*
- * The privacy notice that each member gets before the first digest: what is kept, for how long, which
- * host's model sees it, how to stop.
+ * The privacy notice that each member gets before the first digest: what is kept, for how long,
+ * which host's model sees it, how to stop.
  */
 #ifndef STUDY_PROC_DIGEST_NOTICE_H
 #define STUDY_PROC_DIGEST_NOTICE_H

@@ -1,12 +1,13 @@
 /*
- * The deliver role: rows of the outbox become messages in Slack, at most once as far as Slack allows.
+ * The deliver role: rows of the outbox become messages in Slack, at most once as far as Slack
+ * allows.
  *
  *   claim a lane's head -> open the DM if need be -> commit `sending` -> post -> write down the end
  *
  * The state `sending` is committed before the request leaves, so a row found in it later may have
- * been sent; it is looked up in the channel's history by the id in its metadata. A lane posts once a
- * second, counted in the database from Slack's answer; Retry-After and our own pace are rows too, so
- * all processes keep Slack's limits together.
+ * been sent; it is looked up in the channel's history by the id in its metadata. A lane posts once
+ * a second, counted in the database from Slack's answer; Retry-After and our own pace are rows too,
+ * so all processes keep Slack's limits together.
  *
  * One turn of the loop: write down what has ended, claim, take the next steps, wait, take answers.
  */
@@ -169,8 +170,8 @@ static bool write_ends(struct deliver *d, bool *stopped, struct error *err)
         const struct job *job = d->jobs[i];
 
         if (job->state == JOB_DONE && job->work != NULL) {
-            done[n++] = (struct outbox_done){job->work, job->end, job->sent_ts, job->wait_ms,
-                                             job->error};
+            done[n++] =
+                (struct outbox_done){job->work, job->end, job->sent_ts, job->wait_ms, job->error};
         }
     }
     ok = pg_begin(d->pg, err) && outbox_finish(d->pg, done, n, err);
@@ -272,8 +273,8 @@ static bool claim_teams(struct deliver *d)
         bool known = false;
 
         for (size_t k = 0; k < d->count; k++) {
-            known = known || (d->jobs[k]->work == NULL &&
-                              strcmp(d->jobs[k]->team_id, teams[i]) == 0);
+            known =
+                known || (d->jobs[k]->work == NULL && strcmp(d->jobs[k]->team_id, teams[i]) == 0);
         }
         if (known) {
             job_destroy(&job);
@@ -300,8 +301,8 @@ static bool book(struct deliver *d, struct job *job)
     int64_t wait_ms;
 
     job->asked = job->state == JOB_OPEN ? STEP_OPEN : STEP_LOOK;
-    if (!slack_wait_take(d->pg, job->team_id, job_method(job), SLACK_TIER3_MS,
-                         SLACK_TIER3_BURST_MS, 1, &wait_ms, &err)) {
+    if (!slack_wait_take(d->pg, job->team_id, job_method(job), SLACK_TIER3_MS, SLACK_TIER3_BURST_MS,
+                         1, &wait_ms, &err)) {
         db_failed(d, "keeping Slack's limits", &err);
         return false;
     }
@@ -410,8 +411,8 @@ static void keep_opened(struct deliver *d, const struct job *job)
 {
     struct error err = {0};
 
-    if (pg_is_connected(d->pg) && !member_dm_opened(d->pg, job->team_id, job->work->target,
-                                                    job->opened, &err)) {
+    if (pg_is_connected(d->pg) &&
+        !member_dm_opened(d->pg, job->team_id, job->work->target, job->opened, &err)) {
         db_failed(d, "keeping a DM's channel", &err); /* it is opened again, which does no harm */
     }
 }
@@ -453,8 +454,8 @@ static void release_all(struct deliver *d)
         http_cancel(d->http, job);
         if (job->work == NULL) {
             job->state = JOB_GONE;
-        } else if (job->state == JOB_MARKED || (job->state == JOB_ASKED &&
-                                                job->asked == STEP_POST)) {
+        } else if (job->state == JOB_MARKED ||
+                   (job->state == JOB_ASKED && job->asked == STEP_POST)) {
             job->state = JOB_DONE;
             job->end = OUTBOX_DOUBTFUL;
             job->wait_ms = d->slack.settle_ms + d->slack.timeout_ms;
@@ -562,8 +563,7 @@ int role_deliver(const struct role *role)
     int status = EXIT_SUCCESS;
 
     if (open_role(&d, &err)) {
-        while ((stop = signals_check()) != STOP_NOW &&
-               !(stop == STOP_GRACEFUL && d.count == 0)) {
+        while ((stop = signals_check()) != STOP_NOW && !(stop == STOP_GRACEFUL && d.count == 0)) {
             turn(&d, stop);
         }
         release_all(&d);

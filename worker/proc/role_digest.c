@@ -288,8 +288,8 @@ static void fill_made(struct digest_made *made, const struct digest_role *d,
 }
 
 /* What PostgreSQL refuses with the others is tried alone, and what it refuses alone rests. */
-static bool store_one_by_one(struct digest_role *d, struct digest_made *made,
-                             struct call **calls, size_t count, struct error *err)
+static bool store_one_by_one(struct digest_role *d, struct digest_made *made, struct call **calls,
+                             size_t count, struct error *err)
 {
     for (size_t i = 0; i < count; i++) {
         if (digests_store(d->pg, &made[i], 1, err)) {
@@ -520,8 +520,7 @@ int role_digest(const struct role *role)
     int status = EXIT_SUCCESS;
 
     if (open_role(&d, &err)) {
-        while ((stop = signals_check()) != STOP_NOW &&
-               !(stop == STOP_GRACEFUL && d.count == 0)) {
+        while ((stop = signals_check()) != STOP_NOW && !(stop == STOP_GRACEFUL && d.count == 0)) {
             turn(&d, stop);
         }
         release_all(&d);

@@ -1,7 +1,8 @@
 /*
  * What an answer of Slack's Web API means for the message that was to be sent. An error is HTTP 200
  * with {"ok":false,"error":"..."}; only 429 and trouble on Slack's side are statuses
- * (https://docs.slack.dev/apis/web-api/, https://docs.slack.dev/reference/methods/chat.postMessage).
+ * (https://docs.slack.dev/apis/web-api/,
+ * https://docs.slack.dev/reference/methods/chat.postMessage).
  */
 #ifndef STUDY_SLACK_OUTCOME_H
 #define STUDY_SLACK_OUTCOME_H
@@ -25,8 +26,8 @@ enum slack_outcome {
 
 struct slack_answer {
     enum slack_outcome outcome;
-    int64_t wait_ms;  /* of a rate limit: until the method may be called again; otherwise -1 */
-    char code[64];    /* Slack's word, "http_503", or the transport's class */
+    int64_t wait_ms; /* of a rate limit: until the method may be called again; otherwise -1 */
+    char code[64];   /* Slack's word, "http_503", or the transport's class */
     struct json_doc *doc;
     const struct json *root; /* NULL when there was no JSON */
 };

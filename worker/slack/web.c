@@ -24,8 +24,8 @@ bool slack_start(struct http *http, const char *api_url, const char *method, con
     struct http_header headers[] = {
         {"Authorization", bearer},
         {"Accept", "application/json"},
-        {"Content-Type", is_json ? "application/json; charset=utf-8"
-                                 : "application/x-www-form-urlencoded"},
+        {"Content-Type",
+         is_json ? "application/json; charset=utf-8" : "application/x-www-form-urlencoded"},
     };
     struct http_request request = {
         .method = "POST",

@@ -1,7 +1,7 @@
 /*
- * Requests to Slack's Web API: bodies, addresses, and what is read out of good answers. Methods that
- * write take JSON; those that read take a form and do not look at JSON. All take POST; other servers
- * of the protocol take nothing else.
+ * Requests to Slack's Web API: bodies, addresses, and what is read out of good answers. Methods
+ * that write take JSON; those that read take a form and do not look at JSON. All take POST; other
+ * servers of the protocol take nothing else.
  */
 #ifndef STUDY_SLACK_WEB_H
 #define STUDY_SLACK_WEB_H
@@ -32,12 +32,11 @@ bool slack_start(struct http *http, const char *api_url, const char *method, con
 bool slack_open_body(struct text *out, const char *user_id, struct error *err);
 
 /*
- * A message from an outbox row's body {"text","blocks"}, with the row's id in its metadata, by which
- * it is found again. Slack is told to make neither links nor mentions of plain words.
+ * A message from an outbox row's body {"text","blocks"}, with the row's id in its metadata, by
+ * which it is found again. Slack is told to make neither links nor mentions of plain words.
  */
 bool slack_post_body(struct text *out, const char *channel_id, const char *thread_ts,
-                     const char *event_type, int64_t outbox_id, struct str body,
-                     struct error *err);
+                     const char *event_type, int64_t outbox_id, struct str body, struct error *err);
 
 /* The form of a channel's history, or of a thread's replies, from a time (Unix seconds) on. */
 void slack_history_query(struct text *out, const char *channel_id, const char *thread_ts,

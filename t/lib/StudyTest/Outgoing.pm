@@ -11,7 +11,7 @@ package StudyTest::Outgoing;
 #   $out->wait_row('digest', $id, 'made')     until a row is in the state, 20 s at most
 #
 # Options: dir; digest, deliver => how many processes (1); slack, openai => options of the
-# stand-ins; openai_url; config; worker => 0 leaves it stopped.
+# stand-ins; openai_url; config; durable; worker => 0 leaves it stopped.
 
 use strict;
 use warnings;
@@ -40,7 +40,7 @@ sub start {
 
     my $dir = $opt{dir} // scratch_dir('outgoing');
     my $self = bless { dir => $dir, serial => 0 }, $class;
-    $self->{pg} = StudyTest::Postgres->start(dir => "$dir/postgres");
+    $self->{pg} = StudyTest::Postgres->start(dir => "$dir/postgres", durable => $opt{durable});
     $self->{slack} = StudyTest::StandIn->slack(dir => $dir, %{ $opt{slack} // {} });
     $self->{openai} = StudyTest::StandIn->openai(dir => $dir, %{ $opt{openai} // {} });
 

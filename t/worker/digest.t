@@ -1,0 +1,338 @@
+#!/usr/bin/perl
+
+# The digest role: what the model is asked and shown, what the member then reads, and what
+# happens when the model is slow, down, over its quota, or answers nonsense.
+
+use strict;
+use warnings;
+use utf8;
+
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+use JSON::PP ();
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use StudyTest::Outgoing;
+use StudyTest::Proc qw(wait_for);
+
+my $SECRET = 'my-private-study-words-8152';
+my $out = StudyTest::Outgoing->start(config => {
+    openai => { concurrency => 8, timeout => '2s' }, digest => { lease => '10s', max_input => 2000 },
+});
+my ($slack, $openai) = ($out->slack, $out->openai);
+my $serial = 0;
+
+sub user { return sprintf 'U%06dE', ++$serial }
+
+sub made {
+    my ($id, $seconds) = @_;
+    $out->wait_row('digest', $id, 'made', $seconds // 20) or diag explain $out->row('digest', $id);
+    return $out->row('digest', $id);
+}
+
+sub body_of {
+    my ($digest) = @_;
+    my $json = $out->value('SELECT body FROM study.outbox WHERE digest_id = ? ORDER BY outbox_id DESC LIMIT 1', $digest);
+    return $json && JSON::PP->new->decode($json);
+}
+
+sub calls_for { my ($text) = @_; return grep { index($_->{body}, $text) >= 0 } $openai->received('chat/completions') }
+
+sub again_now {
+    my ($id) = @_;
+    $out->dbh->do('UPDATE study.digest SET next_at = now() WHERE digest_id = ?', undef, $id);
+    return;
+}
+
+# The role keeps away from a server that failed: a new start forgets that.
+sub fresh { $openai->clear_faults; return }
+
+subtest 'from messages to a DM' => sub {
+    my $user = user();
+    my $id = $out->digest(
+        user  => $user,
+        texts => [ "$SECRET TCP 혼잡 제어를 읽었다 <\@$user> <https://example.com/tcp|글>", [ '답글로 문제 3번을 풀었다 &amp; &lt;b&gt;', thread_ts => '1700000000.000100' ] ],
+    );
+    my $row = made($id);
+    is($row->{origin}, 'model', 'by the model');
+    is($row->{language}, 'ko', 'in Korean');
+    cmp_ok($row->{prompt_tokens}, '>', 0, 'tokens in are kept');
+    cmp_ok($row->{completion_tokens}, '>', 0, 'and out');
+    is($row->{claim_token}, undef, 'the claim is given up');
+
+    my ($call) = calls_for($SECRET);
+    my $asked = $call->{args};
+    is($call->{headers}{authorization}, 'Bearer sk-standin', 'the key');
+    ok(exists $asked->{store} && !$asked->{store}, 'store: false');
+    ok(exists $asked->{stream} && !$asked->{stream}, 'stream: false');
+    is($asked->{max_completion_tokens}, 2000, 'the limit of the answer');
+    ok(!exists $asked->{temperature}, 'no temperature unless set');
+    is($asked->{response_format}{type}, 'json_schema', 'a schema is asked for');
+    ok($asked->{response_format}{json_schema}{strict}, 'a strict one');
+    is_deeply([ map { $_->{role} } @{ $asked->{messages} } ], [ 'system', 'user' ], 'two messages');
+    like($asked->{messages}[0]{content}, qr/해요체/, 'the Korean prompt');
+    unlike($call->{body}, qr/\Q$user\E|T0STUDY|C0STUDY/, 'no id of Slack\'s');
+    like($asked->{messages}[1]{content}, qr/"n":1,.*\@member.*글 \(https:\/\/example\.com\/tcp\)/, 'the mention is neutral, the link is data');
+    like($asked->{messages}[1]{content}, qr/"n":2,.*"thread":true,"text":"답글로 문제 3번을 풀었다 & <b>"/, 'the second record');
+
+    ok(wait_for(sub { $out->dm($user) }, 20), 'it reaches the DM');
+    my ($message) = $out->dm($user);
+    my $shown = StudyTest::Outgoing::words($message);
+    like($shown, qr/<\@$user>님, 안녕하세요/, 'the greeting');
+    like($shown, qr{<https://t0study\.slack\.com/archives/C0STUDY/p\d{16}\|기록 보기>}, 'a permalink');
+    like($shown, qr{archives/C0STUDY/p\d{16}\?thread_ts=1700000000\.000100&amp;cid=C0STUDY\|}, 'a reply\'s permalink');
+    like($shown, qr/AI 모델이 쓴 글이라/, 'who wrote it');
+    is(scalar(() = $shown =~ /<[@!]/g), 1, 'one ping: the greeting');
+    like($out->log, qr/./, 'there is a log');
+    unlike($out->log, qr/\Q$SECRET\E/, 'without the member\'s words');
+};
+
+subtest 'English, and a workspace\'s language' => sub {
+    my $user = user();
+    my $id = $out->digest(user => $user, member => { language => 'en' }, texts => ['english notes on paging']);
+    is(made($id)->{language}, 'en', 'by the member\'s choice');
+    unlike((calls_for('english notes on paging'))[0]{body}, qr/해요체/, 'the English prompt');
+    ok(wait_for(sub { $out->dm($user) }, 20), 'delivered');
+    like(StudyTest::Outgoing::words($out->dm($user)), qr/Hello <\@$user>!/, 'greeted in English');
+};
+
+subtest 'a long day is bounded, the newest kept' => sub {
+    my $id = $out->digest(user => user(), texts => [ map { "longday record $_ " . 'x' x 300 } 1 .. 20 ]);
+    made($id);
+    my ($call) = calls_for('longday record 20 ');
+    unlike($call->{body}, qr/longday record 1 /, 'the oldest are left out');
+    like($call->{args}{messages}[1]{content}, qr/오래된 15개는 뺐어요/, 'and counted');
+    like(JSON::PP->new->encode(body_of($id)), qr/최근 5개만/, 'the member is told');
+};
+
+for my $case (
+    [ 'retry-after in seconds', { kind => 'error', status => 429, retry_after => 1 }, 1 ],
+    [ 'retry-after-ms', { kind => 'error', status => 429, retry_after_ms => 1200 }, 1.2 ],
+    [ 'retry-after as a date', { kind => 'error', status => 429, date => 3 }, 1 ],
+    [ 'a 429 without a header', { kind => 'error', status => 429 }, 0.4 ],
+    [ 'a code that is a number', { kind => 'error', status => 429, error => 1300 }, 0.4 ],
+    [ '500', { kind => 'status', status => 500 }, 0.4 ],
+    [ '503 with retry-after', { kind => 'status', status => 503, retry_after => 1 }, 1 ],
+    [ 'cut before an answer', { kind => 'cut_before' }, 0.4 ],
+    [ 'cut after the request', { kind => 'cut_after' }, 0.4 ],
+    [ 'half an answer', { kind => 'cut_body' }, 0.4 ],
+    [ 'a stall', { kind => 'stall', seconds => 30 }, 2 ],
+    )
+{
+    my ($name, $fault, $least) = @$case;
+    subtest "asked again: $name" => sub {
+        fresh();
+        my $word = "faultcase$serial";
+        if ($fault->{date}) {
+            my @t = gmtime(time + delete $fault->{date});
+            $fault->{retry_after} = sprintf '%s, %02d %s %d %02d:%02d:%02d GMT', (qw(Sun Mon Tue Wed Thu Fri Sat))[ $t[6] ], $t[3],
+                (qw(Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec))[ $t[4] ], $t[5] + 1900, @t[ 2, 1, 0 ];
+        }
+        $openai->fault({ %$fault, match => { contains => $word }, count => 1 });
+        my $id = $out->digest(user => user(), texts => ["$word was read"]);
+        my $row = made($id, 30);
+        is($row->{origin}, 'model', 'the model answered in the end');
+        is($row->{attempts}, 2, 'in two attempts');
+        my @at = map { $_->{time} } calls_for($word);
+        cmp_ok($at[-1] - $at[0], '>=', $least, "not before it was due ($name)") if @at > 1;
+    };
+}
+
+subtest 'x-ratelimit headers are kept to' => sub {
+    fresh();
+    $openai->set(rpm => 60, remaining_requests => 0);
+    my $first = $out->digest(user => user(), texts => ['ratelimit one']);
+    made($first);
+    my $second = $out->digest(user => user(), texts => ['ratelimit two']);
+    made($second);
+    my ($one, $two) = map { (calls_for("ratelimit $_"))[0]{time} } qw(one two);
+    cmp_ok($two - $one, '>=', 0.95, 'the second waited for the reset of a second');
+    $openai->set(rpm => 0, remaining_requests => undef);
+};
+
+for my $case (
+    [ 'ignore_schema', 2, 'model' ],
+    [ 'half_json', 2, 'model' ],
+    [ 'length', 2, 'model' ],
+    [ 'wrong_citations', 2, 'model' ],
+    [ 'nonsense', 1, 'factual' ],
+    [ 'refusal', 1, 'factual' ],
+    [ 'content_filter', 1, 'factual' ],
+    )
+{
+    my ($kind, $calls, $origin) = @$case;
+    subtest "an answer that will not do: $kind" => sub {
+        fresh();
+        my $word = "badanswer$kind";
+        $openai->fault({ kind => $kind, match => { contains => $word }, count => 1 });
+        my $id = $out->digest(user => user(), texts => ["$word was studied"]);
+        is(made($id)->{origin}, $origin, "the digest is $origin");
+        is(scalar calls_for($word), $calls, "$calls calls");
+        is(scalar @{ (calls_for($word))[1]{args}{messages} }, 4, 'the second with the bad answer and what is wrong') if $calls == 2;
+    };
+}
+
+subtest 'bad twice: one repair, then the factual digest' => sub {
+    fresh();
+    $openai->fault({ kind => 'ignore_schema', match => { contains => 'badtwice' } });
+    my $user = user();
+    my $id = $out->digest(user => $user, texts => [ 'badtwice ' . '긴 기록 ' x 30, 'badtwice again' ]);
+    my $row = made($id);
+    is($row->{origin}, 'factual', 'factual');
+    is(scalar calls_for('badtwice'), 2, 'two calls');
+    like($row->{error}, qr/will not do/, 'the reason is kept');
+    cmp_ok($row->{prompt_tokens}, '>', 0, 'what it cost, too');
+    ok(wait_for(sub { $out->dm($user) }, 20), 'delivered');
+    my $shown = StudyTest::Outgoing::words($out->dm($user));
+    like($shown, qr/기록 2개를 남기셨어요/, 'the count');
+    like($shown, qr/자세히 적어 주신 기록/, 'the longest');
+    is(scalar(() = $shown =~ m{\|\d\d:\d\d>}g), 2, 'every permalink');
+    like($shown, qr/AI 모델 없이/, 'and that no model wrote it');
+};
+
+subtest 'a hostile answer' => sub {
+    fresh();
+    $openai->fault({ kind => 'hostile', match => { contains => 'hostilecase' } });
+    my $user = user();
+    my $id = $out->digest(user => $user, texts => ['hostilecase notes']);
+    is(made($id)->{origin}, 'model', 'used');
+    ok(wait_for(sub { $out->dm($user) }, 20), 'delivered');
+    my $shown = StudyTest::Outgoing::words($out->dm($user));
+    unlike($shown, qr/<!|evil|<\@U0EVIL/, 'without pings and links');
+    like($shown, qr/&lt;!channel&gt;/, 'what looked like a ping is text');
+};
+
+subtest 'past the deadline' => sub {
+    fresh();
+    my $before = $openai->count('chat/completions');
+    my $id = $out->digest(user => user(), texts => ['overdue notes'], deadline => '-1 s');
+    is(made($id)->{origin}, 'factual', 'factual');
+    is($openai->count('chat/completions'), $before, 'no call');
+};
+
+subtest 'the model is down past the deadline' => sub {
+    fresh();
+    $openai->fault({ kind => 'status', status => 500, match => { contains => 'downcase' } });
+    my $id = $out->digest(user => user(), texts => ['downcase notes'], deadline => '5 s');
+    is(made($id, 30)->{origin}, 'factual', 'factual');
+    my $calls = calls_for('downcase');
+    cmp_ok($calls, '>=', 2, 'it was tried');
+    cmp_ok($calls, '<=', 5, "but not hammered ($calls calls in 5 s)");
+    fresh();
+    my $next = $out->digest(user => user(), texts => ['after the outage']);
+    is(made($next, 60)->{origin}, 'model', 'and used again when it is back');
+};
+
+subtest 'the quota is gone' => sub {
+    fresh();
+    $openai->fault({ kind => 'error', status => 429, error => 'insufficient_quota' });
+    my $id = $out->digest(user => user(), texts => ['quota notes']);
+    ok(wait_for(sub { $out->value("SELECT 1 FROM study.pause WHERE role = 'digest' AND reason = 'insufficient_quota'") }, 15), 'a pause is written');
+    ok(wait_for(sub { $out->log =~ /ALERT the model's quota is used up/ }, 10), 'with an alert');
+    sleep 1.5;
+    my $calls = $openai->count('chat/completions');
+    my $late = $out->digest(user => user(), texts => ['quota late'], deadline => '-1 s');
+    is(made($late)->{origin}, 'factual', 'what is overdue is made without a model');
+    again_now($id);
+    sleep 2;
+    is($openai->count('chat/completions'), $calls, 'no further call');
+    is($out->row('digest', $id)->{state}, 'pending', 'what is not overdue waits');
+    fresh();
+    $out->dbh->do('DELETE FROM study.pause');
+    again_now($id);
+    is(made($id)->{origin}, 'model', 'until somebody has paid');
+};
+
+subtest 'a wrong key' => sub {
+    fresh();
+    $openai->fault({ kind => 'error', status => 401, error => 'invalid_api_key', count => 1 });
+    my $id = $out->digest(user => user(), texts => ['wrong key notes']);
+    ok(wait_for(sub { $out->log =~ /ALERT the model's server: 401 invalid_api_key/ }, 15), 'an alert');
+    ok($out->wait_row('digest', $id, 'pending'), 'the digest waits');
+    $out->worker->stop;    # an operator corrects it, and starts anew
+    $out->worker->start(wait => 0);
+    again_now($id);
+    is(made($id)->{origin}, 'model', 'and is made after a new start');
+};
+
+subtest 'a message is deleted while the model thinks' => sub {
+    fresh();
+    $openai->fault({ kind => 'delay', seconds => 1.5, match => { contains => 'deleteme' }, count => 1 });
+    my $id = $out->digest(user => user(), texts => [ 'deleteme soon', 'this one stays' ]);
+    ok(wait_for(sub { calls_for('deleteme') }, 15), 'the model has it');
+    $out->dbh->do("UPDATE study.message SET deleted = true, text = '', files = '{}' WHERE text = 'deleteme soon'");
+    $out->dbh->do('UPDATE study.digest SET source_version = source_version + 1, result = NULL WHERE digest_id = ?', undef, $id);
+    my $row = made($id, 30);
+    is($row->{source_version}, 2, 'made of the newer version');
+    unlike($row->{result}, qr/deleteme/, 'without the deleted words');
+    is($out->value('SELECT count(*) FROM study.outbox WHERE digest_id = ?', $id), 1, 'one reply');
+    unlike(JSON::PP->new->encode(body_of($id)), qr/deleteme/, 'that does not hold them either');
+};
+
+subtest 'nothing is left, or the member wants none' => sub {
+    my $id = $out->digest(user => user(), texts => ['all gone'], deadline => '1 h');
+    $out->dbh->do("UPDATE study.message SET deleted = true, text = '' WHERE text = 'all gone'");
+    ok($out->wait_row('digest', $id, 'cancelled|made'), 'ended');
+    my $off = user();
+    $out->member($off, noticed => 0);
+    $out->dbh->do('UPDATE study.member SET digests = false WHERE user_id = ?', undef, $off);
+    my $none = $out->digest(user => $off, texts => ['turned off']);
+    ok($out->wait_row('digest', $none, 'cancelled'), 'a member who turned them off gets none');
+    is(scalar calls_for('turned off'), 0, 'and the model sees nothing');
+};
+
+subtest 'a stored answer is used again' => sub {
+    fresh();
+    my $user = user();
+    my $id = $out->digest(user => $user, texts => ['storedonce notes']);
+    made($id);
+    $out->dbh->do("UPDATE study.digest SET state = 'pending', source_version = source_version + 1, next_at = now() WHERE digest_id = ?", undef, $id);
+    $out->dbh->do('NOTIFY study_digest');
+    is(made($id)->{origin}, 'model', 'made again');
+    is(scalar calls_for('storedonce'), 1, 'with one call');
+};
+
+subtest 'kill -9 with digests in hand' => sub {
+    fresh();
+    $openai->fault({ kind => 'delay', seconds => 3, match => { contains => 'killcase' } });
+    my @ids = map { $out->digest(user => user(), texts => ["killcase $_"], deadline => '5 min') } 1 .. 3;
+    ok(wait_for(sub { calls_for('killcase') >= 3 }, 15), 'three calls are under way');
+    my ($pid) = $out->pids('digest');
+    kill KILL => $pid;
+    fresh();
+    $out->dbh->do("UPDATE study.digest SET lease_until = now() WHERE state = 'running'");    # ten seconds, shortened
+    is(made($_, 40)->{origin}, 'model', "digest $_ is made by the next process") for @ids;
+    is($out->value('SELECT count(*) FROM study.outbox WHERE digest_id = ANY(?)', \@ids), 3, 'one reply each');
+};
+
+subtest 'a stop gives back what is in hand' => sub {
+    fresh();
+    $openai->fault({ kind => 'stall', seconds => 30, match => { contains => 'stopcase' } });
+    my $id = $out->digest(user => user(), texts => ['stopcase notes']);
+    ok($out->wait_row('digest', $id, 'running'), 'claimed');
+    ok(wait_for(sub { calls_for('stopcase') }, 10), 'asked');
+    $out->worker->stop;
+    my $row = $out->row('digest', $id);
+    is($row->{state}, 'pending', 'pending again');
+    is($row->{attempts}, 0, 'and the attempt not counted');
+    fresh();
+    $out->worker->start(wait => 0);
+    is(made($id)->{origin}, 'model', 'made after the start');
+};
+
+subtest 'many at once, a bounded number of connections' => sub {
+    fresh();
+    $openai->set(delay => 0.5);
+    $openai->reset('counters');
+    my @ids = map { $out->digest(user => user(), texts => ["crowd $_"]) } 1 .. 24;
+    made($_, 40) for @ids;
+    my $c = $openai->counters;
+    cmp_ok($c->{max_concurrency}, '>', 4, "$c->{max_concurrency} calls at once");
+    cmp_ok($c->{max_concurrency}, '<=', 8, 'and no more than set');
+    $openai->set(delay => 0);
+};
+
+unlike($out->log, qr/$SECRET|sk-standin|killcase|quota notes/, 'no text and no key in the log');
+$out->stop;
+done_testing;

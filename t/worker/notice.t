@@ -1,0 +1,118 @@
+#!/usr/bin/perl
+
+# Consent: each member is told before the first digest, and nothing of theirs reaches a
+# model before that notice was delivered, or, with opt_in, before their yes.
+
+use strict;
+use warnings;
+use utf8;
+
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+use Test::More;
+use Time::HiRes qw(sleep);
+
+use StudyTest::Outgoing;
+use StudyTest::Proc qw(wait_for);
+
+my $serial = 0;
+
+sub user { return sprintf 'U%06dN', ++$serial }
+
+sub seen { my ($out, $text) = @_; return scalar grep { index($_->{body}, $text) >= 0 } $out->openai->received('chat/completions') }
+
+sub kinds { my ($out, $user) = @_; return map { $_->{metadata}{event_type} } $out->dm($user) }
+
+subtest 'notice' => sub {
+    my $out = StudyTest::Outgoing->start;
+    my $slack = $out->slack;
+    my $user = user();
+    $slack->fault({ kind => 'status', status => 503, body => '{"ok":false,"error":"service_unavailable"}', match => { method => 'conversations.open', contains => $user }, count => 3 });
+
+    my $id = $out->digest(user => $user, member => { noticed => 0 }, texts => ['before the notice']);
+    ok(wait_for(sub { $out->value("SELECT count(*) FROM study.outbox WHERE identity = 'notice:T0STUDY:$user'") }, 15), 'the notice is in the outbox');
+    sleep 1.5;
+    is($out->row('digest', $id)->{state}, 'pending', 'the digest waits for it');
+    is(seen($out, 'before the notice'), 0, 'the model has seen nothing');
+
+    ok($out->wait_row('digest', $id, 'made', 30), 'after it was delivered the digest is made');
+    ok(wait_for(sub { $out->dm($user) >= 2 }, 20), 'and delivered');
+    is_deeply([ kinds($out, $user) ], [ 'study_notice', 'study_digest' ], 'the notice first');
+    my ($notice, $digest) = $out->dm($user);
+    my ($call) = grep { index($_->{body}, 'before the notice') >= 0 } $out->openai->received('chat/completions');
+    cmp_ok($call->{time}, '>', $notice->{ts}, 'the call was made after the notice');
+
+    my $words = StudyTest::Outgoing::words($notice);
+    like($words, qr/<\@$user>/, 'to the member');
+    like($words, qr/90일/, 'how long');
+    like($words, qr/127\.0\.0\.1:\d+/, 'whose model');
+    like($words, qr/그만두고 싶다면/, 'how to stop');
+    unlike($words, qr/동의/, 'and no question where none is asked');
+    is($out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice'"), 1, 'one notice');
+
+    my $again = $out->digest(user => $user, texts => ['a second digest']);
+    ok($out->wait_row('digest', $again, 'made'), 'the next digest');
+    is($out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice'"), 1, 'needs no further notice');
+
+    my $english = user();
+    my $other = $out->digest(user => $english, member => { noticed => 0, language => 'en' }, texts => ['notes']);
+    ok($out->wait_row('digest', $other, 'made', 30), 'another member');
+    like(StudyTest::Outgoing::words(($out->dm($english))[0]), qr/Text is kept for 90 days/, 'is told in English');
+    $out->stop;
+};
+
+subtest 'opt_in' => sub {
+    my $out = StudyTest::Outgoing->start(config => { privacy => { consent => 'opt_in' } });
+    my ($user, $silent) = (user(), user());
+    my $id = $out->digest(user => $user, member => { noticed => 0 }, texts => ['before the yes']);
+    ok(wait_for(sub { $out->dm($user) }, 20), 'the notice is delivered');
+    like(StudyTest::Outgoing::words($out->dm($user)), qr/동의하시기 전에는/, 'and asks');
+    sleep 2;
+    is($out->row('digest', $id)->{state}, 'pending', 'the digest waits');
+    is(seen($out, 'before the yes'), 0, 'the model has seen nothing');
+    $out->dbh->do("UPDATE study.member SET consent = 'yes' WHERE user_id = ?", undef, $user);
+    ok($out->wait_row('digest', $id, 'made'), 'until the yes');
+    is($out->row('digest', $id)->{origin}, 'model', 'by the model');
+
+    my $late = $out->digest(user => $silent, texts => ['never agreed'], deadline => '2 s');
+    ok($out->wait_row('digest', $late, 'made', 20), 'a member who says nothing');
+    is($out->row('digest', $late)->{origin}, 'factual', 'gets the factual digest');
+    is(seen($out, 'never agreed'), 0, 'and the model sees nothing of it');
+
+    my $no = user();
+    $out->member($no, consent => 'no');
+    my $refused = $out->digest(user => $no, texts => ['said no']);
+    ok($out->wait_row('digest', $refused, 'cancelled'), 'a no: none at all');
+    is(seen($out, 'said no'), 0, 'and nothing for the model');
+    $out->stop;
+};
+
+subtest 'no model at all' => sub {
+    my $out = StudyTest::Outgoing->start(config => { openai => { enabled => 'no' } });
+    my $user = user();
+    my $id = $out->digest(user => $user, member => { noticed => 0 }, texts => [ 'kept on this host ' . 'words ' x 20 ]);
+    ok($out->wait_row('digest', $id, 'made'), 'made at once');
+    is($out->row('digest', $id)->{origin}, 'factual', 'factual');
+    ok(wait_for(sub { $out->dm($user) >= 2 }, 20), 'delivered');
+    is_deeply([ kinds($out, $user) ], [ 'study_notice', 'study_digest' ], 'the notice still first');
+    unlike(StudyTest::Outgoing::words(($out->dm($user))[0]), qr/AI 모델/, 'which speaks of no model');
+    is($out->openai->count('chat/completions'), 0, 'no call');
+    $out->stop;
+};
+
+subtest 'bad prompts stop the start' => sub {
+    my $out = StudyTest::Outgoing->start(worker => 0);
+    my $dir = "$out->{dir}/prompts";
+    mkdir $dir;
+    for my $file (glob StudyTest::Proc::root_dir() . '/conf/prompts/*.txt') {
+        my $text = StudyTest::Proc::slurp($file);
+        $text =~ s/\{\{records\}\}/{{recrods}}/ if $file =~ /digest\.en/;
+        StudyTest::Proc::spew("$dir/" . ($file =~ s{.*/}{}r), $text);
+    }
+    $out->worker->write_config({ digest => { prompt_dir => $dir } });
+    $out->worker->start(wait => 0);
+    ok(wait_for(sub { $out->log =~ m{digest\.en\.txt:\d+: there is no hole named "recrods"} }, 15), 'file, line and hole are named');
+    $out->stop;
+};
+
+done_testing;
