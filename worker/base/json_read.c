@@ -25,6 +25,8 @@ struct json {
 };
 
 #define CHUNK_BYTES (16 * 1024)
+#define CHUNK_LEAST 512
+#define CHUNK_RATIO 4 /* what a tree takes, in bytes of its text: the first chunk is that large */
 
 struct chunk {
     struct chunk *next;
@@ -34,6 +36,7 @@ struct chunk {
 
 struct json_doc {
     struct chunk *chunks;
+    size_t room; /* of the next chunk */
     struct json *root;
 };
 
@@ -56,13 +59,14 @@ static void *arena_alloc(struct json_doc *doc, size_t size)
 
     size = (size + 15) & ~(size_t)15;
     if (chunk == NULL || chunk->size - chunk->used < size) {
-        size_t room = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+        size_t room = size > doc->room ? size : doc->room;
         chunk = malloc(sizeof(*chunk) + room);
         if (chunk == NULL) {
             return NULL;
         }
         *chunk = (struct chunk){.next = doc->chunks, .size = room};
         doc->chunks = chunk;
+        doc->room = CHUNK_BYTES;
     }
     void *p = chunk->data + chunk->used;
     chunk->used += size;
@@ -255,6 +259,9 @@ bool json_parse(struct json_doc **doc, struct str in, struct error *err)
         error_set(err, ERROR_SYSTEM, "JSON: out of memory");
         goto fail;
     }
+    p.doc->room = in.len < CHUNK_LEAST / CHUNK_RATIO   ? CHUNK_LEAST
+                  : in.len < CHUNK_BYTES / CHUNK_RATIO ? in.len * CHUNK_RATIO
+                                                       : CHUNK_BYTES;
 
     status =
         in.len == 0 ? yajl_status_ok : yajl_parse(handle, (const unsigned char *)in.data, in.len);
