@@ -24,6 +24,7 @@ use Carp qw(croak);
 use DBI ();
 use File::Path qw(make_path remove_tree);
 use File::Spec ();
+use File::Temp ();
 
 use StudyTest::Proc qw(root_dir run_limited socket_dir spew wait_for);
 
@@ -44,9 +45,11 @@ sub bin_dir {
 
 sub _user { return $> == 0 ? 'postgres' : undef }
 
+my %home;
+
 # A directory that the server's user owns and can reach: DIR itself, if it can be.
 sub _home {
-    my ($dir, $keep) = @_;
+    my ($dir) = @_;
 
     my $user = _user();
     make_path($dir);
@@ -55,11 +58,10 @@ sub _home {
     my ($uid, $gid) = (getpwnam $user)[ 2, 3 ];
     my $status = run_limited([ 'test', '-x', $dir ], user => $user, dir => '/', limit => 10);
     if ($status != 0) {
-        $dir = '/tmp/study-pg-' . join '-', map { $_ // 0 } (stat $dir)[ 0, 1 ];
-        if (!mkdir($dir, 0700) && (lstat $dir)[4] != $uid) {
-            croak "$dir is in the way";
-        }
-        StudyTest::Proc::remember($dir) if !$keep;
+        return $home{"$$ $dir"} if $home{"$$ $dir"};
+        my $own = File::Temp::tempdir("/tmp/study-pg-$$-XXXXXX");
+        StudyTest::Proc::remember($own);
+        $dir = $home{"$$ $dir"} = $own;
     }
     chown $uid, $gid, $dir or croak "chown $dir: $!";
     return $dir;
@@ -68,7 +70,7 @@ sub _home {
 sub _template {
     my $bin = bin_dir();
     my ($version) = $bin =~ m{/(\d+)/};
-    my $home = _home(root_dir() . '/build/pg-template', 1);
+    my $home = _home(root_dir() . '/build/pg-template');
     my $data = "$home/" . ($version // 'x');
 
     open my $lock, '>', root_dir() . '/build/pg-template.lock' or croak "lock: $!";
