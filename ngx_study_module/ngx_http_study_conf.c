@@ -770,7 +770,7 @@ ngx_http_study_list(ngx_conf_t *cf, ngx_http_study_loc_conf_t *slcf,
     list->key = key;
     list->limit = slcf->queue_limit;
 
-    n = sizeof("*3" CRLF "$5" CRLF "RPUSH" CRLF "$" CRLF CRLF "$")
+    n = sizeof(CRLF "$5" CRLF "RPUSH" CRLF "$" CRLF CRLF)
         + NGX_SIZE_T_LEN + key.len;
 
     p = ngx_pnalloc(cf->pool, 2 * n);
@@ -779,8 +779,8 @@ ngx_http_study_list(ngx_conf_t *cf, ngx_http_study_loc_conf_t *slcf,
     }
 
     list->rpush.data = p;
-    list->rpush.len = ngx_sprintf(p, "*3" CRLF "$5" CRLF "RPUSH" CRLF
-                                  "$%uz" CRLF "%V" CRLF "$", key.len, &key)
+    list->rpush.len = ngx_sprintf(p, CRLF "$5" CRLF "RPUSH" CRLF
+                                  "$%uz" CRLF "%V" CRLF, key.len, &key)
                       - p;
 
     p += n;
@@ -817,6 +817,9 @@ ngx_http_study_list(ngx_conf_t *cf, ngx_http_study_loc_conf_t *slcf,
 
         list->label.len = p - list->label.data;
     }
+
+    list->next = peer->lists;
+    peer->lists = list;
 
     lists = ngx_array_push(&smcf->lists);
     if (lists == NULL) {

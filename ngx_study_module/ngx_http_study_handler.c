@@ -62,6 +62,8 @@ static void ngx_http_study_trigger_body(ngx_http_request_t *r);
 
 static void ngx_http_study_push(ngx_http_request_t *r,
     ngx_http_study_ctx_t *ctx);
+static ngx_http_variable_value_t *ngx_http_study_request_id(
+    ngx_http_request_t *r, ngx_http_study_main_conf_t *smcf);
 static void ngx_http_study_send(ngx_http_request_t *r,
     ngx_http_study_ctx_t *ctx, ngx_http_study_outcome_e outcome);
 static void ngx_http_study_pushed(ngx_http_study_push_t *push,
@@ -623,10 +625,10 @@ ngx_http_study_push(ngx_http_request_t *r, ngx_http_study_ctx_t *ctx)
     ngx_http_cleanup_t         *cln;
     ngx_http_variable_value_t  *id;
 
-    id = ngx_http_get_indexed_variable(r, ctx->main->request_id);
+    id = ngx_http_study_request_id(r, ctx->main);
     cln = ngx_http_cleanup_add(r, 0);
 
-    if (id == NULL || id->not_found || cln == NULL) {
+    if (id == NULL || cln == NULL) {
         ngx_http_study_finish(r, ctx, NGX_HTTP_STUDY_INTERNAL_ERROR);
         return;
     }
@@ -646,6 +648,59 @@ ngx_http_study_push(ngx_http_request_t *r, ngx_http_study_ctx_t *ctx)
     r->write_event_handler = ngx_http_request_empty_handler;
 
     ngx_http_study_send(r, ctx, NGX_HTTP_STUDY_REDIS_DOWN);
+}
+
+
+/*
+ * $request_id, as nginx' logs may show it.  Where nobody has asked for it yet
+ * it is set here: nginx would take it from RAND_bytes(), which is more than a
+ * quarter of what the whole module costs, and all that it has to be is
+ * different.  The generator is xoshiro256** (Blackman and Vigna).
+ */
+
+static ngx_http_variable_value_t *
+ngx_http_study_request_id(ngx_http_request_t *r,
+    ngx_http_study_main_conf_t *smcf)
+{
+    u_char                     *p, raw[16];
+    uint64_t                    n, t, *s;
+    ngx_uint_t                  i;
+    ngx_http_variable_value_t  *v;
+
+    v = &r->variables[smcf->request_id];
+
+    if (v->valid) {
+        return v;
+    }
+
+    p = ngx_pnalloc(r->pool, 2 * sizeof(raw));
+    if (p == NULL) {
+        return NULL;
+    }
+
+    s = smcf->random;
+
+    for (i = 0; i < sizeof(raw); i += sizeof(uint64_t)) {
+        n = s[1] * 5;
+        n = ((n << 7) | (n >> 57)) * 9;
+        ngx_memcpy(&raw[i], &n, sizeof(uint64_t));
+
+        t = s[1] << 17;
+        s[2] ^= s[0];
+        s[3] ^= s[1];
+        s[1] ^= s[2];
+        s[0] ^= s[3];
+        s[2] ^= t;
+        s[3] = (s[3] << 45) | (s[3] >> 19);
+    }
+
+    v->data = p;
+    v->len = ngx_hex_dump(p, raw, sizeof(raw)) - p;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return v;
 }
 
 
@@ -783,7 +838,7 @@ ngx_http_study_cleanup(void *data)
 {
     ngx_http_study_ctx_t *ctx = data;
 
-    if (ctx->push.peer) {
+    if (ctx->push.batch) {
         ngx_http_study_pipeline_cancel(&ctx->push);
         ngx_http_study_count(ctx->main,
                              outcomes[NGX_HTTP_STUDY_CLIENT_CLOSED]);

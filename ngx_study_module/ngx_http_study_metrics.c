@@ -398,7 +398,7 @@ ngx_http_study_metrics_text(u_char *p, u_char *last,
                      metrics->bytes);
 
     p = ngx_http_study_family(p, last, "study_nginx_redis_batches_total",
-                              "counter", "Batches of commands sent to Redis.");
+                              "counter", "Batches of elements sent to Redis.");
     p = ngx_slprintf(p, last, "study_nginx_redis_batches_total %uA\n",
                      metrics->batches);
 
@@ -414,7 +414,7 @@ ngx_http_study_metrics_text(u_char *p, u_char *last,
 
     for (i = 0; i < NGX_MAX_PROCESSES; i++) {
         sum.pending_bytes += metrics->gauges[i].pending_bytes;
-        sum.pending_commands += metrics->gauges[i].pending_commands;
+        sum.pending_elements += metrics->gauges[i].pending_elements;
 
         for (n = 0; n < NGX_HTTP_STUDY_STATES; n++) {
             sum.connections[n] += metrics->gauges[i].connections[n];
@@ -422,14 +422,14 @@ ngx_http_study_metrics_text(u_char *p, u_char *last,
     }
 
     p = ngx_http_study_family(p, last, "study_nginx_pending_bytes", "gauge",
-                              "Bytes of commands without a reply.");
+                              "Bytes of elements without a reply.");
     p = ngx_slprintf(p, last, "study_nginx_pending_bytes %uA\n",
                      sum.pending_bytes);
 
-    p = ngx_http_study_family(p, last, "study_nginx_pending_commands", "gauge",
-                              "Commands without a reply.");
-    p = ngx_slprintf(p, last, "study_nginx_pending_commands %uA\n",
-                     sum.pending_commands);
+    p = ngx_http_study_family(p, last, "study_nginx_pending_elements", "gauge",
+                              "Elements without a reply.");
+    p = ngx_slprintf(p, last, "study_nginx_pending_elements %uA\n",
+                     sum.pending_elements);
 
     p = ngx_http_study_family(p, last, "study_nginx_redis_connections",
                               "gauge", "Connections to Redis by state.");

@@ -129,6 +129,7 @@ typedef enum {
 typedef struct ngx_http_study_peer_s    ngx_http_study_peer_t;
 typedef struct ngx_http_study_list_s    ngx_http_study_list_t;
 typedef struct ngx_http_study_push_s    ngx_http_study_push_t;
+typedef struct ngx_http_study_batch_s   ngx_http_study_batch_t;
 typedef struct ngx_http_study_cell_s    ngx_http_study_cell_t;
 
 
@@ -239,7 +240,7 @@ ngx_http_study_outcome_e ngx_http_study_reply_outcome(
 
 typedef struct {
     ngx_atomic_t                  pending_bytes;
-    ngx_atomic_t                  pending_commands;
+    ngx_atomic_t                  pending_elements;
     ngx_atomic_t                  connections[NGX_HTTP_STUDY_STATES];
     ngx_atomic_t                  unused[2];
 } ngx_http_study_gauges_t;
@@ -284,6 +285,7 @@ typedef struct {
     ngx_http_study_metrics_t     *metrics;
 
     ngx_int_t                     request_id;   /* index of $request_id */
+    uint64_t                      random[4];    /* state, of a worker's own */
     ngx_uint_t                    used;         /* unsigned  used:1; */
 } ngx_http_study_main_conf_t;
 
@@ -330,9 +332,10 @@ typedef struct {
 /* redis */
 
 struct ngx_http_study_list_s {
+    ngx_http_study_list_t        *next;         /* of the same peer */
     ngx_http_study_peer_t        *peer;
     ngx_str_t                     key;
-    ngx_str_t                     rpush;        /* up to the element's length */
+    ngx_str_t                     rpush;        /* behind the count of arguments */
     ngx_str_t                     llen;
     ngx_str_t                     label;        /* empty: not a pending list */
     ngx_http_study_cell_t        *cell;
@@ -340,6 +343,8 @@ struct ngx_http_study_list_s {
     int64_t                       length;       /* as Redis told last */
     ngx_int_t                     limit;        /* lowest that uses it */
     ngx_uint_t                    asked;        /* unsigned  asked:1; */
+
+    ngx_http_study_batch_t       *gathered;     /* waits for its turn */
 };
 
 
@@ -360,26 +365,28 @@ struct ngx_http_study_push_s {
     void                        (*handler)(ngx_http_study_push_t *push,
                                       ngx_http_study_outcome_e outcome,
                                       ngx_uint_t again);
-    ngx_http_study_peer_t        *peer;         /* NULL: not queued */
-    uint64_t                      seq;
+    ngx_http_study_batch_t       *batch;        /* NULL: not queued */
+    ngx_uint_t                    index;        /* in it */
     ngx_msec_t                    deadline;
     uint32_t                      tried;        /* servers, a bit each */
 };
 
 
-typedef struct {
-    ngx_http_study_push_t        *push;
+/* elements for one list, as one RPUSH */
+
+struct ngx_http_study_batch_s {
     ngx_http_study_list_t        *list;
-    size_t                        offset;       /* in its batch */
-    size_t                        size;
-} ngx_http_study_slot_t;
 
-
-typedef struct {
-    u_char                       *start;
-    size_t                        len;
+    u_char                       *start;        /* of the memory */
+    size_t                        len;          /* with the room for the head */
     size_t                        size;
-} ngx_http_study_batch_t;
+
+    ngx_http_study_batch_t       *chain;        /* of what is given back */
+
+    ngx_http_study_push_t       **pushes;       /* NULL where one was cancelled */
+    ngx_uint_t                    n;
+    ngx_uint_t                    nalloc;
+};
 
 
 /* one Redis server under one set of settings, and this worker's connection */
@@ -440,23 +447,26 @@ struct ngx_http_study_peer_s {
     ngx_event_t                   probe;        /* of over-long lists */
     ngx_uint_t                    greeted;      /* replies to hello so far */
 
-    /* the pipeline: what is in flight, and what is gathered meanwhile */
+    /* the pipeline: what is in flight; lists hold what is gathered meanwhile */
 
     void                         *reader;
     ngx_event_t                   flush;
-    ngx_http_study_batch_t        out;
-    ngx_http_study_batch_t        next;
-    size_t                        sent;         /* of out */
-    size_t                        unacked;      /* bytes in both */
+    ngx_http_study_list_t        *lists;
+    ngx_http_study_list_t        *turn;         /* the first to be looked at */
+
+    ngx_http_study_batch_t       *flight;
+    ngx_http_study_list_t        *asking;       /* for its length */
+    ngx_http_study_batch_t       *spare;
+
+    u_char                       *out;          /* what is being sent */
+    size_t                        len;
+    size_t                        sent;
+
+    size_t                        unacked;      /* bytes of all batches */
+    ngx_uint_t                    elements;     /* in all batches */
     ngx_msec_t                    flushed_at;
     uint64_t                      flushed_usec;
     ngx_msec_t                    deadline;     /* earliest of all pushes */
-
-    ngx_http_study_slot_t        *slots;        /* a ring, by seq */
-    uint64_t                      nslots;       /* a power of two */
-    uint64_t                      head;         /* oldest without a reply */
-    uint64_t                      flushed;      /* first not in out */
-    uint64_t                      tail;
 };
 
 
@@ -468,7 +478,7 @@ void ngx_http_study_redis_arm(ngx_http_study_peer_t *peer);
 void ngx_http_study_redis_idle(ngx_http_study_peer_t *peer);
 void ngx_http_study_redis_exit(ngx_http_study_peer_t *peer);
 
-/* in READY: the replies to hello have come, or one of them was bad */
+/* one of the replies to what was said by pipeline_hello() */
 void ngx_http_study_redis_hello(ngx_http_study_peer_t *peer,
     ngx_http_study_reply_t *reply);
 
@@ -490,14 +500,15 @@ void ngx_http_study_pipeline_ready(ngx_http_study_peer_t *peer);
 void ngx_http_study_pipeline_abort(ngx_http_study_peer_t *peer,
     ngx_http_study_outcome_e reason);
 void ngx_http_study_pipeline_expire(ngx_http_study_peer_t *peer);
-void ngx_http_study_pipeline_probe(ngx_http_study_list_t *list);
+void ngx_http_study_pipeline_ask(ngx_http_study_list_t *list);
 void ngx_http_study_pipeline_read(ngx_event_t *rev);
 void ngx_http_study_pipeline_write(ngx_event_t *wev);
 void ngx_http_study_pipeline_flush(ngx_event_t *ev);
 void ngx_http_study_pipeline_free(ngx_http_study_peer_t *peer);
 
-#define ngx_http_study_in_flight(peer)  ((peer)->head != (peer)->flushed)
-#define ngx_http_study_is_empty(peer)   ((peer)->head == (peer)->tail)
+#define ngx_http_study_in_flight(peer)  ((peer)->flight || (peer)->asking)
+#define ngx_http_study_is_empty(peer)                                         \
+    ((peer)->elements == 0 && (peer)->asking == NULL)
 
 
 /* handlers */

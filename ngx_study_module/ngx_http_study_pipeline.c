@@ -5,18 +5,25 @@
 
 
 /*
- * Commands out, replies in.
+ * Elements out, replies in.
  *
- * A command is copied whole into "next" when it is pushed: whatever becomes
- * of its request afterwards, Redis sees all of it or nothing.  One batch at a
- * time is in flight; "next" becomes the batch at the end of the turn of the
- * event loop in which the last reply to the one before has come.  So a batch
- * is what arrived during a round trip: alone when there is little to do, long
- * when there is much, which is what makes Redis cheap per command.
+ * A pushed element is copied whole into the batch that its list gathers:
+ * whatever becomes of its request afterwards, Redis sees all of it or nothing.
+ * A batch is one RPUSH with many values, which Redis applies or refuses as
+ * one and which costs it much less than as many commands.  One batch at a
+ * time is in flight, for lists take turns.  The next one leaves one turn of
+ * the event loop after there was a reason to send it, an element or the reply
+ * to the batch before: the turn costs no waiting, and it lets in those who
+ * have just been answered and come again at once.  So a batch is what arrived
+ * during a round trip: alone when there is little to do, long when there is
+ * much.
  *
- * "slots" holds what each command still without a reply is to do with it, in
- * the order of the commands.  Numbers of slots only ever grow; the ring, the
- * two buffers and hiredis' are all that is allocated, and they are kept.
+ * The number of values stands at the head of the command and is known last,
+ * so each batch starts with room for a head, which is written to end where
+ * the values begin.
+ *
+ * Batches grow to what is needed and are used again; nothing is allocated per
+ * element.
  */
 
 
@@ -24,35 +31,43 @@
 
 
 #define NGX_HTTP_STUDY_BATCH_SIZE   16384
+#define NGX_HTTP_STUDY_PUSHES       64
 
-/* an idle connection does not keep more than this of a burst, twice */
-#define NGX_HTTP_STUDY_BATCH_KEEP   262144
-
-#define NGX_HTTP_STUDY_SLOTS        64
+/* a batch that grew larger in a burst is given back to the system */
+#define NGX_HTTP_STUDY_BATCH_KEEP   1048576
 
 /* milliseconds */
 #define NGX_HTTP_STUDY_AVOID        1000    /* a server that has just refused */
 #define NGX_HTTP_STUDY_PROBE        1000    /* between questions for a length */
 
 
-static ngx_http_study_slot_t *ngx_http_study_pipeline_slot(
-    ngx_http_study_peer_t *peer, size_t size);
-static ngx_int_t ngx_http_study_pipeline_reserve(ngx_http_study_peer_t *peer,
-    ngx_http_study_batch_t *batch, size_t size);
-static void ngx_http_study_pipeline_queued(ngx_http_study_peer_t *peer);
+static ngx_http_study_batch_t *ngx_http_study_pipeline_batch(
+    ngx_http_study_list_t *list, size_t size);
+static ngx_int_t ngx_http_study_pipeline_grow(ngx_http_study_batch_t *batch,
+    size_t size, ngx_log_t *log);
+static void ngx_http_study_pipeline_wake(ngx_http_study_peer_t *peer,
+    ngx_uint_t first);
+static void ngx_http_study_pipeline_head(ngx_http_study_peer_t *peer,
+    ngx_http_study_batch_t *batch);
 static ngx_int_t ngx_http_study_pipeline_replies(ngx_http_study_peer_t *peer);
 static ngx_int_t ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
     ngx_http_study_reply_t *reply);
 static void ngx_http_study_pipeline_length(ngx_http_study_list_t *list,
     int64_t length);
 static void ngx_http_study_pipeline_done(ngx_http_study_peer_t *peer);
-static void ngx_http_study_pipeline_shrink(ngx_http_study_batch_t *batch);
-static void ngx_http_study_pipeline_gauges(ngx_http_study_peer_t *peer,
-    size_t unacked, uint64_t commands);
+static void ngx_http_study_pipeline_tell(ngx_http_study_batch_t *batch,
+    ngx_http_study_outcome_e outcome, ngx_uint_t again);
+static void ngx_http_study_pipeline_expire_batch(ngx_http_study_peer_t *peer,
+    ngx_http_study_batch_t *batch, ngx_msec_t now);
+static void ngx_http_study_pipeline_release(ngx_http_study_peer_t *peer,
+    ngx_http_study_batch_t *batch);
+static void ngx_http_study_pipeline_free_batch(ngx_http_study_batch_t *batch);
+static void ngx_http_study_pipeline_account(ngx_http_study_peer_t *peer,
+    ssize_t bytes, ngx_int_t elements);
 
 
-#define ngx_http_study_slot(peer, seq)                                        \
-    (&(peer)->slots[(seq) & ((peer)->nslots - 1)])
+/* "*" and a number of values, in front of the list's own part of the head */
+#define ngx_http_study_room(list)  (1 + NGX_SIZE_T_LEN + (list)->rpush.len)
 
 
 ngx_int_t
@@ -61,21 +76,25 @@ ngx_http_study_pipeline_push(ngx_http_study_list_t *list,
     size_t size)
 {
     u_char                  *p, *start;
+    ngx_uint_t               first;
     ngx_chain_t             *cl;
     ngx_http_study_peer_t   *peer;
-    ngx_http_study_slot_t   *slot;
+    ngx_http_study_batch_t  *batch;
 
     peer = list->peer;
 
-    slot = ngx_http_study_pipeline_slot(peer, list->rpush.len + NGX_SIZE_T_LEN
-                                              + head->len + size + 4);
-    if (slot == NULL) {
+    /* "$" and a length, a line end after it and after the value */
+
+    batch = ngx_http_study_pipeline_batch(list, 1 + NGX_SIZE_T_LEN + 4
+                                                + head->len + size);
+    if (batch == NULL) {
         return NGX_ERROR;
     }
 
-    start = peer->next.start + peer->next.len;
+    start = batch->start + batch->len;
+    p = start;
 
-    p = ngx_cpymem(start, list->rpush.data, list->rpush.len);
+    *p++ = '$';
     p = ngx_http_study_number(p, head->len + size);
     *p++ = CR; *p++ = LF;
     p = ngx_cpymem(p, head->data, head->len);
@@ -86,20 +105,20 @@ ngx_http_study_pipeline_push(ngx_http_study_list_t *list,
 
     *p++ = CR; *p++ = LF;
 
-    slot->push = push;
-    slot->list = list;
-    slot->size = p - start;
+    push->batch = batch;
+    push->index = batch->n;
 
-    push->peer = peer;
-    push->seq = peer->tail;
+    batch->len += p - start;
+    batch->pushes[batch->n++] = push;
 
-    if (ngx_http_study_is_empty(peer)
-        || (ngx_msec_int_t) (push->deadline - peer->deadline) < 0)
-    {
+    first = ngx_http_study_is_empty(peer);
+
+    if (first || (ngx_msec_int_t) (push->deadline - peer->deadline) < 0) {
         peer->deadline = push->deadline;
     }
 
-    ngx_http_study_pipeline_queued(peer);
+    ngx_http_study_pipeline_account(peer, p - start, 1);
+    ngx_http_study_pipeline_wake(peer, first);
 
     return NGX_OK;
 }
@@ -108,91 +127,90 @@ ngx_http_study_pipeline_push(ngx_http_study_list_t *list,
 /* asks for the length of a list in which nothing may be put at the moment */
 
 void
-ngx_http_study_pipeline_probe(ngx_http_study_list_t *list)
+ngx_http_study_pipeline_ask(ngx_http_study_list_t *list)
 {
-    ngx_http_study_peer_t  *peer;
-    ngx_http_study_slot_t  *slot;
+    list->asked = 1;
 
-    peer = list->peer;
-
-    slot = ngx_http_study_pipeline_slot(peer, list->llen.len);
-    if (slot == NULL) {
-        return;
-    }
-
-    ngx_memcpy(peer->next.start + peer->next.len, list->llen.data,
-               list->llen.len);
-
-    slot->push = NULL;
-    slot->list = list;
-    slot->size = list->llen.len;
-
-    if (ngx_http_study_is_empty(peer)) {
-        peer->deadline = ngx_current_msec + NGX_HTTP_STUDY_DEADLINE;
-    }
-
-    ngx_http_study_pipeline_queued(peer);
+    ngx_http_study_pipeline_wake(list->peer, 0);
 }
 
 
-/* room for a command and for what is to be known about it */
+/* the batch that a list gathers, with room for one more */
 
-static ngx_http_study_slot_t *
-ngx_http_study_pipeline_slot(ngx_http_study_peer_t *peer, size_t size)
+static ngx_http_study_batch_t *
+ngx_http_study_pipeline_batch(ngx_http_study_list_t *list, size_t size)
 {
-    uint64_t                nslots, seq;
-    ngx_http_study_slot_t  *slots, *slot;
+    ngx_uint_t                n;
+    ngx_log_t                *log;
+    ngx_http_study_push_t   **pushes;
+    ngx_http_study_batch_t   *batch;
 
-    if (ngx_http_study_pipeline_reserve(peer, &peer->next, size) != NGX_OK) {
-        return NULL;
+    log = &list->peer->log;
+    batch = list->gathered;
+
+    if (batch == NULL) {
+        batch = list->peer->spare;
+        list->peer->spare = NULL;
+
+        if (batch == NULL) {
+            batch = ngx_calloc(sizeof(ngx_http_study_batch_t), log);
+            if (batch == NULL) {
+                return NULL;
+            }
+        }
+
+        batch->list = list;
+        batch->len = ngx_http_study_room(list);
+        batch->n = 0;
+
+        list->gathered = batch;
     }
 
-    if (peer->tail - peer->head == peer->nslots) {
+    if (batch->n == batch->nalloc) {
 
-        nslots = peer->nslots ? peer->nslots * 2 : NGX_HTTP_STUDY_SLOTS;
+        n = batch->nalloc ? batch->nalloc * 2 : NGX_HTTP_STUDY_PUSHES;
 
-        slots = ngx_alloc(nslots * sizeof(ngx_http_study_slot_t), &peer->log);
-        if (slots == NULL) {
+        pushes = ngx_alloc(n * sizeof(ngx_http_study_push_t *), log);
+        if (pushes == NULL) {
             return NULL;
         }
 
-        for (seq = peer->head; seq != peer->tail; seq++) {
-            slots[seq & (nslots - 1)] = *ngx_http_study_slot(peer, seq);
+        if (batch->pushes) {
+            ngx_memcpy(pushes, batch->pushes,
+                       batch->n * sizeof(ngx_http_study_push_t *));
+            ngx_free(batch->pushes);
         }
 
-        if (peer->slots) {
-            ngx_free(peer->slots);
-        }
-
-        peer->slots = slots;
-        peer->nslots = nslots;
+        batch->pushes = pushes;
+        batch->nalloc = n;
     }
 
-    slot = ngx_http_study_slot(peer, peer->tail);
-    slot->offset = peer->next.len;
+    if (ngx_http_study_pipeline_grow(batch, batch->len + size, log) != NGX_OK) {
+        return NULL;
+    }
 
-    return slot;
+    return batch;
 }
 
 
 static ngx_int_t
-ngx_http_study_pipeline_reserve(ngx_http_study_peer_t *peer,
-    ngx_http_study_batch_t *batch, size_t size)
+ngx_http_study_pipeline_grow(ngx_http_study_batch_t *batch, size_t size,
+    ngx_log_t *log)
 {
     size_t   n;
     u_char  *p;
 
-    if (batch->size - batch->len >= size) {
+    if (size <= batch->size) {
         return NGX_OK;
     }
 
-    n = batch->size ? batch->size * 2 : NGX_HTTP_STUDY_BATCH_SIZE;
+    n = batch->size ? batch->size : NGX_HTTP_STUDY_BATCH_SIZE;
 
-    while (n - batch->len < size) {
+    while (n < size) {
         n *= 2;
     }
 
-    p = ngx_alloc(n, &peer->log);
+    p = ngx_alloc(n, log);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -209,20 +227,11 @@ ngx_http_study_pipeline_reserve(ngx_http_study_peer_t *peer,
 }
 
 
+/* there is something to be sent; "first": and there was nothing before */
+
 static void
-ngx_http_study_pipeline_queued(ngx_http_study_peer_t *peer)
+ngx_http_study_pipeline_wake(ngx_http_study_peer_t *peer, ngx_uint_t first)
 {
-    size_t      size;
-    ngx_uint_t  first;
-
-    first = ngx_http_study_is_empty(peer);
-    size = ngx_http_study_slot(peer, peer->tail)->size;
-
-    peer->next.len += size;
-    peer->tail++;
-
-    ngx_http_study_pipeline_gauges(peer, peer->unacked + size, 1);
-
     if (peer->connection) {
         peer->connection->idle = 0;
     }
@@ -230,7 +239,7 @@ ngx_http_study_pipeline_queued(ngx_http_study_peer_t *peer)
     if (peer->state == NGX_HTTP_STUDY_READY) {
 
         if (!ngx_http_study_in_flight(peer) && !peer->flush.posted) {
-            ngx_post_event(&peer->flush, &ngx_posted_events);
+            ngx_post_event(&peer->flush, &ngx_posted_next_events);
         }
 
     } else if (peer->state == NGX_HTTP_STUDY_CLOSED) {
@@ -243,19 +252,19 @@ ngx_http_study_pipeline_queued(ngx_http_study_peer_t *peer)
 }
 
 
-/* the request goes away; its command does not */
+/* the request goes away; its element does not */
 
 void
 ngx_http_study_pipeline_cancel(ngx_http_study_push_t *push)
 {
-    if (push->peer) {
-        ngx_http_study_slot(push->peer, push->seq)->push = NULL;
-        push->peer = NULL;
+    if (push->batch) {
+        push->batch->pushes[push->index] = NULL;
+        push->batch = NULL;
     }
 }
 
 
-/* greets Redis, while commands may be waiting in "next" already */
+/* greets Redis, while elements may have been gathered already */
 
 void
 ngx_http_study_pipeline_hello(ngx_http_study_peer_t *peer)
@@ -264,18 +273,9 @@ ngx_http_study_pipeline_hello(ngx_http_study_peer_t *peer)
 
     c = peer->connection;
 
-    peer->out.len = 0;
+    peer->out = peer->hello.data;
+    peer->len = peer->hello.len;
     peer->sent = 0;
-
-    if (ngx_http_study_pipeline_reserve(peer, &peer->out, peer->hello.len)
-        != NGX_OK)
-    {
-        ngx_http_study_redis_fail(peer, NGX_HTTP_STUDY_INTERNAL_ERROR);
-        return;
-    }
-
-    ngx_memcpy(peer->out.start, peer->hello.data, peer->hello.len);
-    peer->out.len = peer->hello.len;
 
     c->read->handler = ngx_http_study_pipeline_read;
     c->write->handler = ngx_http_study_pipeline_write;
@@ -292,45 +292,79 @@ ngx_http_study_pipeline_hello(ngx_http_study_peer_t *peer)
 void
 ngx_http_study_pipeline_ready(ngx_http_study_peer_t *peer)
 {
-    /* it held the password */
-
-    ngx_explicit_memzero(peer->out.start, peer->out.len);
-    peer->out.len = 0;
-    peer->sent = 0;
-
     ngx_http_study_pipeline_done(peer);
 }
 
 
+/* the next list in turn that has something, as one command */
+
 void
 ngx_http_study_pipeline_flush(ngx_event_t *ev)
 {
-    ngx_http_study_peer_t   *peer;
-    ngx_http_study_batch_t   batch;
+    ngx_http_study_list_t  *list, *start;
+    ngx_http_study_peer_t  *peer;
 
     peer = ev->data;
 
-    if (peer->state != NGX_HTTP_STUDY_READY
-        || ngx_http_study_in_flight(peer)
-        || ngx_http_study_is_empty(peer))
-    {
+    if (peer->state != NGX_HTTP_STUDY_READY || ngx_http_study_in_flight(peer)) {
         return;
     }
 
-    batch = peer->out;
-    peer->out = peer->next;
-    peer->next = batch;
-    peer->next.len = 0;
+    start = peer->turn ? peer->turn : peer->lists;
+    list = start;
+
+    while (list->gathered == NULL && !list->asked) {
+
+        list = list->next ? list->next : peer->lists;
+
+        if (list == start) {
+            return;
+        }
+    }
+
+    peer->turn = list->next;
+
+    if (list->gathered) {
+        peer->flight = list->gathered;
+        list->gathered = NULL;
+
+        ngx_http_study_pipeline_head(peer, peer->flight);
+        ngx_http_study_count(peer->conf, batches);
+
+    } else {
+        peer->asking = list;
+        peer->out = list->llen.data;
+        peer->len = list->llen.len;
+    }
 
     peer->sent = 0;
-    peer->flushed = peer->tail;
     peer->flushed_at = ngx_current_msec;
     peer->flushed_usec = ngx_http_study_usec();
 
-    ngx_http_study_count(peer->conf, batches);
     ngx_http_study_redis_arm(peer);
 
     ngx_http_study_pipeline_write(peer->connection->write);
+}
+
+
+static void
+ngx_http_study_pipeline_head(ngx_http_study_peer_t *peer,
+    ngx_http_study_batch_t *batch)
+{
+    u_char  *p, count[1 + NGX_SIZE_T_LEN];
+    size_t   len;
+
+    count[0] = '*';
+    len = ngx_http_study_number(count + 1, batch->n + 2) - count;
+
+    p = batch->start + ngx_http_study_room(batch->list)
+        - batch->list->rpush.len - len;
+
+    peer->out = p;
+    peer->len = batch->start + batch->len - p;
+
+    p = ngx_cpymem(p, count, len);
+    ngx_memcpy(p, batch->list->rpush.data, batch->list->rpush.len);
 }
 
 
@@ -344,10 +378,9 @@ ngx_http_study_pipeline_write(ngx_event_t *wev)
     c = wev->data;
     peer = c->data;
 
-    while (peer->sent < peer->out.len) {
+    while (peer->sent < peer->len) {
 
-        n = c->send(c, peer->out.start + peer->sent,
-                    peer->out.len - peer->sent);
+        n = c->send(c, peer->out + peer->sent, peer->len - peer->sent);
 
         if (n == NGX_AGAIN) {
             break;
@@ -370,7 +403,7 @@ ngx_http_study_pipeline_write(ngx_event_t *wev)
 void
 ngx_http_study_pipeline_read(ngx_event_t *rev)
 {
-    u_char                  buf[16384];
+    u_char                  buf[4096];
     ssize_t                 n;
     ngx_connection_t       *c;
     ngx_http_study_peer_t  *peer;
@@ -402,16 +435,13 @@ ngx_http_study_pipeline_read(ngx_event_t *rev)
         if (ngx_http_study_reader_feed(peer->reader, buf, n) != NGX_OK
             || ngx_http_study_pipeline_replies(peer) != NGX_OK)
         {
-            /* a bad reply to hello has closed the connection already */
-
-            if (peer->connection == c) {
-                ngx_log_error(NGX_LOG_ERR, c->log, 0,
-                              "Redis sent an unexpected reply");
-                ngx_http_study_redis_fail(peer, NGX_HTTP_STUDY_REDIS_ERROR);
-            }
-
+            ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                          "Redis sent an unexpected reply");
+            ngx_http_study_redis_fail(peer, NGX_HTTP_STUDY_REDIS_ERROR);
             return;
         }
+
+        /* a bad reply to the greeting closes the connection */
 
         if (peer->connection != c) {
             return;
@@ -432,49 +462,44 @@ ngx_http_study_pipeline_read(ngx_event_t *rev)
 }
 
 
+/* NGX_OK, also when the connection has been closed, or NGX_ERROR: no sense */
+
 static ngx_int_t
 ngx_http_study_pipeline_replies(ngx_http_study_peer_t *peer)
 {
     ngx_int_t                rc;
-    ngx_uint_t               n;
     ngx_connection_t        *c;
     ngx_http_study_reply_t   reply;
 
     c = peer->connection;
 
-    for (n = 0; /* void */; n++) {
+    for ( ;; ) {
 
         rc = ngx_http_study_reader_next(peer->reader, &reply);
 
         if (rc == NGX_AGAIN) {
-            break;
+            return NGX_OK;
         }
 
         if (rc == NGX_ERROR) {
             return NGX_ERROR;
         }
 
-        if (peer->state != NGX_HTTP_STUDY_READY) {
-            n--;
-            ngx_http_study_redis_hello(peer, &reply);
+        if (peer->state == NGX_HTTP_STUDY_READY) {
 
-            if (peer->connection != c) {
-                return NGX_OK;
+            if (ngx_http_study_pipeline_reply(peer, &reply) != NGX_OK) {
+                return NGX_ERROR;
             }
 
             continue;
         }
 
-        if (ngx_http_study_pipeline_reply(peer, &reply) != NGX_OK) {
-            return NGX_ERROR;
+        ngx_http_study_redis_hello(peer, &reply);
+
+        if (peer->connection != c) {
+            return NGX_OK;
         }
     }
-
-    if (n) {
-        ngx_http_study_metrics_roundtrip(peer, n);
-    }
-
-    return NGX_OK;
 }
 
 
@@ -482,28 +507,30 @@ static ngx_int_t
 ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
     ngx_http_study_reply_t *reply)
 {
-    ngx_http_study_slot_t     slot;
-    ngx_http_study_outcome_e  outcome;
+    ngx_http_study_list_t     *list;
+    ngx_http_study_batch_t    *batch;
+    ngx_http_study_outcome_e   outcome;
 
-    if (!ngx_http_study_in_flight(peer)
+    if (!ngx_http_study_in_flight(peer) || peer->sent < peer->len
         || (reply->type != NGX_HTTP_STUDY_REPLY_INTEGER
             && reply->type != NGX_HTTP_STUDY_REPLY_ERROR))
     {
         return NGX_ERROR;
     }
 
-    slot = *ngx_http_study_slot(peer, peer->head);
-    peer->head++;
+    batch = peer->flight;
+    list = batch ? batch->list : peer->asking;
 
-    ngx_http_study_pipeline_gauges(peer, peer->unacked - slot.size, -1);
+    peer->flight = NULL;
+    peer->asking = NULL;
+    list->asked = 0;
 
     if (reply->type == NGX_HTTP_STUDY_REPLY_INTEGER) {
         outcome = NGX_HTTP_STUDY_ACCEPTED;
         peer->failures = 0;
-        ngx_http_study_pipeline_length(slot.list, reply->integer);
+        ngx_http_study_pipeline_length(list, reply->integer);
 
     } else {
-        slot.list->asked = 0;
         outcome = ngx_http_study_reply_outcome(reply);
 
         if ((ngx_msec_int_t) (peer->avoid - ngx_current_msec) <= 0) {
@@ -515,11 +542,20 @@ ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
         peer->avoid = ngx_current_msec + NGX_HTTP_STUDY_AVOID;
     }
 
-    if (slot.push) {
-        slot.push->peer = NULL;
-        slot.push->handler(slot.push, outcome,
-                           outcome != NGX_HTTP_STUDY_ACCEPTED);
+    if (batch == NULL) {
+        return NGX_OK;
     }
+
+    ngx_http_study_metrics_roundtrip(peer, batch->n);
+    ngx_http_study_pipeline_account(peer,
+                                    - (ssize_t) (batch->len
+                                                 - ngx_http_study_room(list)),
+                                    - (ngx_int_t) batch->n);
+
+    ngx_http_study_pipeline_tell(batch, outcome,
+                                 (outcome == NGX_HTTP_STUDY_ACCEPTED)
+                                 ? 0 : NGX_HTTP_STUDY_AGAIN);
+    ngx_http_study_pipeline_release(peer, batch);
 
     return NGX_OK;
 }
@@ -528,7 +564,6 @@ ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
 static void
 ngx_http_study_pipeline_length(ngx_http_study_list_t *list, int64_t length)
 {
-    list->asked = 0;
     ngx_http_study_metrics_length(list, length);
 
     if (list->limit && length > list->limit
@@ -544,106 +579,146 @@ ngx_http_study_pipeline_length(ngx_http_study_list_t *list, int64_t length)
 static void
 ngx_http_study_pipeline_done(ngx_http_study_peer_t *peer)
 {
-    if (!ngx_http_study_is_empty(peer)) {
+    ngx_http_study_list_t  *list;
 
-        if (!peer->flush.posted) {
-            ngx_post_event(&peer->flush, &ngx_posted_events);
+    for (list = peer->lists; list; list = list->next) {
+
+        if (list->gathered || list->asked) {
+
+            if (!peer->flush.posted) {
+                ngx_post_event(&peer->flush, &ngx_posted_next_events);
+            }
+
+            return;
         }
-
-        return;
     }
-
-    ngx_http_study_pipeline_shrink(&peer->out);
-    ngx_http_study_pipeline_shrink(&peer->next);
 
     ngx_http_study_redis_idle(peer);
 }
 
 
+/*
+ * The handlers are free to push again: the batch is no longer anybody's.
+ */
+
 static void
-ngx_http_study_pipeline_shrink(ngx_http_study_batch_t *batch)
+ngx_http_study_pipeline_tell(ngx_http_study_batch_t *batch,
+    ngx_http_study_outcome_e outcome, ngx_uint_t again)
 {
-    if (batch->size > NGX_HTTP_STUDY_BATCH_KEEP) {
-        ngx_free(batch->start);
-        ngx_memzero(batch, sizeof(ngx_http_study_batch_t));
+    ngx_uint_t              i;
+    ngx_http_study_push_t  *push;
+
+    for (i = 0; i < batch->n; i++) {
+        push = batch->pushes[i];
+
+        if (push) {
+            batch->pushes[i] = NULL;
+            push->batch = NULL;
+            push->handler(push, outcome, again);
+        }
     }
 }
 
 
 /*
- * The connection is gone.  What had been written, even in part, is lost in
- * doubt; the rest may go elsewhere, or here again if the connection can be
- * opened again at once.
+ * The connection is gone.  What had been sent whole is in doubt.  A command
+ * of which Redis has only a part is not executed, so its elements, like those
+ * still being gathered, may go elsewhere; or here again, if the connection
+ * can be opened again at once.
  */
 
 void
 ngx_http_study_pipeline_abort(ngx_http_study_peer_t *peer,
     ngx_http_study_outcome_e reason)
 {
-    size_t                 sent;
-    uint64_t               seq, flushed, tail;
-    ngx_uint_t             again;
-    ngx_http_study_slot_t  slot;
+    ngx_uint_t               again, doubtful;
+    ngx_http_study_list_t   *list;
+    ngx_http_study_batch_t  *flight, *batch, *lost;
 
-    sent = peer->sent;
-    flushed = peer->flushed;
-    tail = peer->tail;
+    again = (peer->state == NGX_HTTP_STUDY_CLOSED) ? NGX_HTTP_STUDY_AGAIN_HERE
+                                                   : NGX_HTTP_STUDY_AGAIN;
+    flight = peer->flight;
+    doubtful = flight && peer->sent == peer->len;
+    lost = NULL;
 
-    peer->out.len = 0;
-    peer->next.len = 0;
+    peer->flight = NULL;
+    peer->asking = NULL;
+    peer->len = 0;
     peer->sent = 0;
-    peer->flushed = tail;
 
-    ngx_http_study_pipeline_gauges(peer, 0, peer->head - tail);
+    for (list = peer->lists; list; list = list->next) {
+        list->asked = 0;
+        batch = list->gathered;
 
-    for (seq = peer->head; seq != tail; seq++) {
-
-        slot = *ngx_http_study_slot(peer, seq);
-        peer->head++;
-        slot.list->asked = 0;
-
-        if (slot.push == NULL) {
-            continue;
+        if (batch) {
+            list->gathered = NULL;
+            batch->chain = lost;
+            lost = batch;
         }
+    }
 
-        if (seq < flushed && slot.offset < sent) {
-            again = 0;
+    ngx_http_study_pipeline_account(peer, - (ssize_t) peer->unacked,
+                                    - (ngx_int_t) peer->elements);
+
+    if (flight) {
+        if (!doubtful) {
+            ngx_http_study_pipeline_tell(flight, reason, again);
 
         } else {
-            again = (peer->state == NGX_HTTP_STUDY_CLOSED)
-                    ? NGX_HTTP_STUDY_AGAIN_HERE : NGX_HTTP_STUDY_AGAIN;
+            ngx_http_study_pipeline_tell(flight,
+                                         (reason
+                                          == NGX_HTTP_STUDY_REDIS_TIMEOUT)
+                                         ? reason : NGX_HTTP_STUDY_REDIS_LOST,
+                                         0);
         }
 
-        slot.push->peer = NULL;
+        ngx_http_study_pipeline_release(peer, flight);
+    }
 
-        if (again || reason == NGX_HTTP_STUDY_REDIS_TIMEOUT) {
-            slot.push->handler(slot.push, reason, again);
+    while (lost) {
+        batch = lost;
+        lost = batch->chain;
 
-        } else {
-            slot.push->handler(slot.push, NGX_HTTP_STUDY_REDIS_LOST, 0);
+        ngx_http_study_pipeline_tell(batch, reason, again);
+        ngx_http_study_pipeline_release(peer, batch);
+    }
+}
+
+
+/* answers those whose time is up; their elements stay */
+
+void
+ngx_http_study_pipeline_expire(ngx_http_study_peer_t *peer)
+{
+    ngx_msec_t              now;
+    ngx_http_study_list_t  *list;
+
+    now = ngx_current_msec;
+    peer->deadline = now + NGX_HTTP_STUDY_DEADLINE;
+
+    if (peer->flight) {
+        ngx_http_study_pipeline_expire_batch(peer, peer->flight, now);
+    }
+
+    for (list = peer->lists; list; list = list->next) {
+        if (list->gathered) {
+            ngx_http_study_pipeline_expire_batch(peer, list->gathered, now);
         }
     }
 }
 
 
-/* answers those whose time is up; their commands stay */
-
-void
-ngx_http_study_pipeline_expire(ngx_http_study_peer_t *peer)
+static void
+ngx_http_study_pipeline_expire_batch(ngx_http_study_peer_t *peer,
+    ngx_http_study_batch_t *batch, ngx_msec_t now)
 {
-    uint64_t                seq, tail;
-    ngx_msec_t              now;
-    ngx_http_study_slot_t  *slot;
+    ngx_uint_t              i, n;
     ngx_http_study_push_t  *push;
 
-    now = ngx_current_msec;
-    tail = peer->tail;
-    peer->deadline = now + NGX_HTTP_STUDY_DEADLINE;
+    n = batch->n;
 
-    for (seq = peer->head; seq != tail; seq++) {
-
-        slot = ngx_http_study_slot(peer, seq);
-        push = slot->push;
+    for (i = 0; i < n; i++) {
+        push = batch->pushes[i];
 
         if (push == NULL) {
             continue;
@@ -658,58 +733,97 @@ ngx_http_study_pipeline_expire(ngx_http_study_peer_t *peer)
             continue;
         }
 
-        slot->push = NULL;
-        push->peer = NULL;
+        batch->pushes[i] = NULL;
+        push->batch = NULL;
         push->handler(push, NGX_HTTP_STUDY_REDIS_TIMEOUT, 0);
     }
+}
+
+
+/* keeps one batch for the next use, unless it has grown large */
+
+static void
+ngx_http_study_pipeline_release(ngx_http_study_peer_t *peer,
+    ngx_http_study_batch_t *batch)
+{
+    if (peer->spare || batch->size > NGX_HTTP_STUDY_BATCH_KEEP) {
+        ngx_http_study_pipeline_free_batch(batch);
+        return;
+    }
+
+    peer->spare = batch;
 }
 
 
 void
 ngx_http_study_pipeline_free(ngx_http_study_peer_t *peer)
 {
-    uint64_t                seq;
-    ngx_http_study_push_t  *push;
+    ngx_uint_t               i;
+    ngx_http_study_list_t   *list;
+    ngx_http_study_batch_t  *batch;
 
-    for (seq = peer->head; seq != peer->tail; seq++) {
-        push = ngx_http_study_slot(peer, seq)->push;
+    batch = peer->flight;
+    list = peer->lists;
 
-        if (push) {
-            push->peer = NULL;
+    for ( ;; ) {
+
+        if (batch) {
+            for (i = 0; i < batch->n; i++) {
+                if (batch->pushes[i]) {
+                    batch->pushes[i]->batch = NULL;
+                }
+            }
+
+            ngx_http_study_pipeline_free_batch(batch);
         }
+
+        if (list == NULL) {
+            break;
+        }
+
+        batch = list->gathered;
+        list->gathered = NULL;
+        list = list->next;
     }
 
-    if (peer->slots) {
-        ngx_free(peer->slots);
-        peer->slots = NULL;
-        peer->nslots = 0;
+    if (peer->spare) {
+        ngx_http_study_pipeline_free_batch(peer->spare);
+        peer->spare = NULL;
     }
 
-    if (peer->out.start) {
-        ngx_free(peer->out.start);
-    }
-
-    if (peer->next.start) {
-        ngx_free(peer->next.start);
-    }
-
-    ngx_memzero(&peer->out, sizeof(ngx_http_study_batch_t));
-    ngx_memzero(&peer->next, sizeof(ngx_http_study_batch_t));
-
-    peer->head = peer->flushed = peer->tail;
+    peer->flight = NULL;
+    peer->asking = NULL;
+    peer->unacked = 0;
+    peer->elements = 0;
 }
 
 
 static void
-ngx_http_study_pipeline_gauges(ngx_http_study_peer_t *peer, size_t unacked,
-    uint64_t commands)
+ngx_http_study_pipeline_free_batch(ngx_http_study_batch_t *batch)
+{
+    if (batch->start) {
+        ngx_free(batch->start);
+    }
+
+    if (batch->pushes) {
+        ngx_free(batch->pushes);
+    }
+
+    ngx_free(batch);
+}
+
+
+static void
+ngx_http_study_pipeline_account(ngx_http_study_peer_t *peer, ssize_t bytes,
+    ngx_int_t elements)
 {
     ngx_http_study_gauges_t  *gauges;
 
     gauges = ngx_http_study_gauges(peer->conf);
 
-    gauges->pending_bytes += unacked - peer->unacked;
-    gauges->pending_commands += commands;
+    gauges->pending_bytes += bytes;
+    gauges->pending_elements += elements;
 
-    peer->unacked = unacked;
+    peer->unacked += bytes;
+    peer->elements += elements;
 }

@@ -684,10 +684,6 @@ ngx_http_study_redis_close(ngx_http_study_peer_t *peer)
 
     peer->greeted = 0;
 
-    if (peer->state == NGX_HTTP_STUDY_CONNECTING && peer->out.start) {
-        ngx_explicit_memzero(peer->out.start, peer->out.len);
-    }
-
     c = peer->connection;
 
     if (c == NULL) {
@@ -726,14 +722,14 @@ ngx_http_study_redis_arm(ngx_http_study_peer_t *peer)
     } else if (ngx_http_study_in_flight(peer)) {
         when = peer->flushed_at + peer->timeout;
 
-    } else if (!ngx_http_study_is_empty(peer)) {
+    } else if (peer->elements) {
         when = peer->deadline;
 
     } else {
         return;
     }
 
-    if (!ngx_http_study_is_empty(peer)
+    if (peer->elements
         && (ngx_msec_int_t) (peer->deadline - when) < 0)
     {
         when = peer->deadline;
@@ -782,7 +778,7 @@ ngx_http_study_redis_timer(ngx_event_t *ev)
         }
     }
 
-    if (!ngx_http_study_is_empty(peer)) {
+    if (peer->elements) {
         ngx_http_study_pipeline_expire(peer);
     }
 
@@ -795,9 +791,9 @@ ngx_http_study_redis_timer(ngx_event_t *ev)
 static void
 ngx_http_study_redis_probe(ngx_event_t *ev)
 {
-    ngx_uint_t               i, n;
-    ngx_http_study_peer_t   *peer;
-    ngx_http_study_list_t  **lists;
+    ngx_uint_t              n;
+    ngx_http_study_list_t  *list;
+    ngx_http_study_peer_t  *peer;
 
     peer = ev->data;
 
@@ -806,22 +802,11 @@ ngx_http_study_redis_probe(ngx_event_t *ev)
     }
 
     n = 0;
-    lists = peer->conf->lists.elts;
 
-    for (i = 0; i < peer->conf->lists.nelts; i++) {
-
-        if (lists[i]->peer != peer
-            || lists[i]->limit == 0
-            || lists[i]->length <= lists[i]->limit)
-        {
-            continue;
-        }
-
-        n++;
-
-        if (!lists[i]->asked) {
-            lists[i]->asked = 1;
-            ngx_http_study_pipeline_probe(lists[i]);
+    for (list = peer->lists; list; list = list->next) {
+        if (list->limit && list->length > list->limit) {
+            ngx_http_study_pipeline_ask(list);
+            n++;
         }
     }
 

@@ -28,7 +28,7 @@ $help{$1}++ while $page->{body} =~ /^# HELP (\S+)/mg;
 is(scalar(grep { $_ != 1 } values %help), 0, 'each HELP once');
 for my $name (qw(
     events_total accepted_total accepted_bytes_total redis_batches_total redis_reconnects_total
-    redis_roundtrip_seconds pending_bytes pending_commands redis_connections queue_length build_info
+    redis_roundtrip_seconds pending_bytes pending_elements redis_connections queue_length build_info
 )) {
     ok($help{"study_nginx_$name"}, "study_nginx_$name");
 }
@@ -70,7 +70,7 @@ my @buckets = map { $got->{$_} } sort { ($a =~ /"([\d.]+)"/)[0] <=> ($b =~ /"([\
     grep { /_bucket\{le="[\d.]+"/ } keys %$got;
 is(scalar(grep { $buckets[$_] < $buckets[ $_ - 1 ] } 1 .. $#buckets), 0, 'round trips: buckets only grow');
 is($got->{'study_nginx_redis_connections{state="ready"}'}, 2, 'a connection for each worker');
-is($got->{study_nginx_pending_commands}, 0, 'nothing pending');
+is($got->{study_nginx_pending_elements}, 0, 'nothing pending');
 my ($length) = map { $got->{$_} } grep { /^study_nginx_queue_length\{server="unix:/ } keys %$got;
 is($length, 3, 'the length of the list');
 is($got->{study_nginx_redis_reconnects_total}, 0, 'no reconnect');

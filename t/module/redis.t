@@ -234,7 +234,7 @@ subtest 'limits' => sub {
     my $first = $nginx->socket;
     $first->syswrite(request_text($large));
     my $before = $fake->pushed;
-    wait_for { $nginx->metrics->{study_nginx_pending_commands} == 1 } 10 * slow(), 'one on its way';
+    wait_for { $nginx->metrics->{study_nginx_pending_elements} == 1 } 10 * slow(), 'one on its way';
     cmp_ok($nginx->metrics->{study_nginx_pending_bytes}, '>', 3000, 'pending: the gauge');
     is($nginx->post($large)->{status}, 503, 'pending: a second one does not fit');
     is($nginx->outcome('pending_full'), 2, 'pending: counted');

@@ -155,7 +155,7 @@ subtest 'a client that leaves' => sub {
     # and one that waits behind it
     $socket = $slow->socket;
     $socket->syswrite($text);
-    wait_for { $slow->metrics->{study_nginx_pending_commands} == 2 } 20 * slow(), 'the second command';
+    wait_for { $slow->metrics->{study_nginx_pending_elements} == 2 } 20 * slow(), 'the second command';
     close $socket;
     wait_for { $slow->outcome('client_closed') == 2 } 20 * slow(), 'the client to be gone';
     pass('before it was written: counted');
@@ -238,7 +238,7 @@ END
         spew("$DIR/body", $event);
         my @urls = map { ("https://127.0.0.1:$port/slack/events?$_", '-o', '/dev/null') } 1 .. 30;
         my (undef, $said) = run_limited([
-            'curl', '-s', '-k', '-Z', '-w', "%{http_code} %{http_version}\n",
+            'curl', '-s', '-k', '-Z', '-w', "\n%{http_code} %{http_version}\n",
             '-H', "X-Slack-Request-Timestamp: $ts", '-H', "X-Slack-Signature: $signature",
             '-H', 'Content-Type: application/json', '--data-binary', "\@$DIR/body", @urls,
         ], limit => 30 * slow());
