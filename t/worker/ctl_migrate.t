@@ -85,6 +85,13 @@ is(value('study', q(SELECT count(*) FROM study.schedule WHERE name = 'daily')), 
 is($status, 0, 'again is harmless');
 is_deeply([ grep { $_->{state} ne 'applied before' } @{ decode_json($said)->{migrations} } ], [], '... and applies nothing');
 
+$super->do('DROP VIEW study.firing_progress');
+$super->do('CREATE VIEW study.firing_progress AS SELECT 1 AS old');
+$super->do('ALTER VIEW study.firing_progress OWNER TO study_owner');
+($status, $said) = migrate('study_owner', 'study');
+is($status, 0, 'views are made anew') or diag $said;
+is(value('study', q(SELECT count(*) FROM information_schema.columns WHERE table_name = 'firing_progress' AND column_name = 'by_model')), 1, '... each time');
+
 # --- what must not be ----------------------------------------------------------------
 
 my $dbh = $pg->dbh;

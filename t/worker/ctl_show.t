@@ -113,7 +113,9 @@ is(scalar @{ json('schedule', 'next') }, 5, 'five by default');
 my $run = json('schedule', 'run', 'daily');
 like($run->{trigger_key}, qr/^trigger:studyctl-[0-9a-f]{24}$/, 'a schedule is fired');
 is($db->selectrow_array('SELECT count(*) FROM study.firing WHERE trigger_key = ?', undef, $run->{trigger_key}), 1, '... once, as a row');
-is(json('schedule', 'firings')->[0]{triggered}, JSON::PP::true, '... and is listed');
+my ($fired, $first) = @{ json('schedule', 'firings') };
+is($fired->{triggered}, JSON::PP::true, '... and is listed');
+is_deeply([ @$first{qw(schedule state digests open by_model factual cancelled sent failed)} ], [ 'daily', 'done', 2, 1, 1, 0, 0, 0, 0 ], '... beside the one before, with its digests');
 
 # --- status -------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ bool inspect_teams(struct pg *pg, struct pg_result **res, struct error *err);
 
 /* Schedules. */
 bool inspect_schedules(struct pg *pg, struct pg_result **res, struct error *err);
+/* study.firing_progress */
 bool inspect_firings(struct pg *pg, int limit, struct pg_result **res, struct error *err);
 /* The clock of each time in its zone: name, time_zone, at, local; in the order given. */
 struct inspect_time {

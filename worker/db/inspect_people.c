@@ -70,13 +70,8 @@ bool inspect_firings(struct pg *pg, int limit, struct pg_result **res, struct er
     struct pg_args *args = pg_args_create();
 
     pg_arg_int(args, limit);
-    return inspect_query(
-        pg,
-        "SELECT f.firing_id, s.name AS schedule, f.fire_at, f.trigger_key IS NOT NULL AS triggered,"
-        " f.state, f.digests, f.overdue, f.created_at, f.done_at"
-        " FROM study.firing f JOIN study.schedule s USING (schedule_id)"
-        " ORDER BY f.firing_id DESC LIMIT $1",
-        args, res, err);
+    return inspect_query(pg, "SELECT * FROM study.firing_progress ORDER BY firing_id DESC LIMIT $1",
+                         args, res, err);
 }
 
 bool inspect_local_times(struct pg *pg, const struct inspect_time *times, size_t count,
