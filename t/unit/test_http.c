@@ -19,6 +19,7 @@
 #include "base/metrics.h"
 #include "io/http.h"
 #include "io/httpd.h"
+#include "servers.h"
 
 static unsigned port;
 static pid_t server;
@@ -369,6 +370,127 @@ static void waiting_and_cancelling(void **state)
     close(fds[2]);
 }
 
+static pid_t nginx;
+static char dir[] = "/tmp/study-http-XXXXXX";
+static unsigned tls_port;
+
+static void write_file(const char *name, const char *content)
+{
+    char path[100];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(content, f);
+    fclose(f);
+}
+
+/* nginx with TLS and HTTP/2; /protocol says what was spoken, /stall is passed to a server that
+ * does not answer. */
+static void start_nginx(void)
+{
+    char command[600], conf[2000], path[100], log[100];
+    int fd = listen_on_loopback(&tls_port);
+
+    close(fd);
+    snprintf(
+        command, sizeof(command),
+        "cd %s && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext"
+        " subjectAltName=IP:127.0.0.1 -keyout key -out crt >openssl.log 2>&1",
+        dir);
+    assert_int_equal(system(command), 0);
+    snprintf(conf, sizeof(conf),
+             "daemon off; master_process off; pid %s/pid; error_log %s/error.log;"
+             "events { worker_connections 256; }"
+             "http { access_log %s/access.log; client_body_temp_path %s/t; proxy_temp_path %s/t;"
+             " fastcgi_temp_path %s/t; uwsgi_temp_path %s/t; scgi_temp_path %s/t;"
+             " server { listen 127.0.0.1:%u ssl http2; ssl_certificate crt;"
+             " ssl_certificate_key key;"
+             " location /protocol { return 200 \"$server_protocol $connection\"; }"
+             " location / { proxy_pass http://127.0.0.1:%u; } } }",
+             dir, dir, dir, dir, dir, dir, dir, dir, tls_port, port);
+    write_file("conf", conf);
+    snprintf(path, sizeof(path), "%s/conf", dir);
+    snprintf(log, sizeof(log), "%s/nginx.log", dir);
+    nginx = server_start(log, (const char *const[]){"nginx", "-p", dir, "-c", path, NULL});
+    snprintf(path, sizeof(path), "%s/pid", dir);
+    assert_true(server_wait_path(path));
+}
+
+static struct http_response tls(struct http *http, const char *method, const char *path)
+{
+    char url[100];
+    struct error err;
+    struct http_response r;
+
+    snprintf(url, sizeof(url), "https://127.0.0.1:%u%s", tls_port, path);
+    struct http_request request = {method, url, NULL, 0, STR("body"), true, NULL};
+    assert_true(http_start(http, &request, &err));
+    finish(http, &r);
+    return r;
+}
+
+static void over_http2(void **state)
+{
+    struct http_limits limits = {.service = "unit",
+                                 .user_agent = "unit/1",
+                                 .max_connections = 4,
+                                 .max_response = 50000,
+                                 .connect_timeout_ms = 5000,
+                                 .timeout_ms = 1000};
+    char ca[100], url[100];
+    struct http_response r;
+    struct error err;
+
+    (void)state;
+    start_nginx();
+    struct http *http = http_create(&limits, &err); /* without its CA */
+    r = tls(http, "GET", "/protocol");
+    assert_int_equal(r.fate, HTTP_NOT_SENT);
+    assert_string_equal(r.error.code, "tls");
+    http_destroy(&http);
+
+    snprintf(ca, sizeof(ca), "%s/crt", dir);
+    limits.ca_file = ca;
+    http = http_create(&limits, &err);
+    for (int i = 0; i < 200; i++) {
+        r = tls(http, "GET", "/protocol");
+        if (r.fate == HTTP_ANSWERED) {
+            break;
+        }
+        server_sleep_ms(20);
+    }
+    assert_int_equal(r.status, 200);
+    assert_true(str_starts(r.body, "HTTP/2.0 "));
+
+    r = tls(http, "POST", "/echo");
+    assert_true(str_is(r.body, "body"));
+    r = tls(http, "POST", "/stall"); /* it left, and nothing came back */
+    assert_int_equal(r.fate, HTTP_DOUBTFUL);
+    assert_string_equal(r.error.code, "timeout");
+    r = tls(http, "POST", "/nothing"); /* nginx says so */
+    assert_int_equal(r.status, 502);
+
+    /* Many at once travel on few connections. */
+    snprintf(url, sizeof(url), "https://127.0.0.1:%u/echo", tls_port);
+    for (int i = 0; i < 60; i++) {
+        struct http_request request = {"POST", url, NULL, 0, STR("x"), true, NULL};
+        assert_true(http_start(http, &request, &err));
+    }
+    for (int i = 0; i < 60; i++) {
+        finish(http, &r);
+        assert_int_equal(r.status, 200);
+    }
+
+    /* A kept connection whose server has gone. */
+    server_stop(&nginx, SIGKILL);
+    r = tls(http, "POST", "/protocol");
+    assert_true(r.fate == HTTP_NOT_SENT || r.fate == HTTP_DOUBTFUL);
+    r = tls(http, "POST", "/protocol");
+    assert_int_equal(r.fate, HTTP_NOT_SENT);
+    http_destroy(&http);
+}
+
 static unsigned page(void *arg, const char *path, struct text *body, const char **type)
 {
     assert_ptr_equal(arg, &port);
@@ -455,7 +577,7 @@ static int set_up(void **state)
 
     (void)state;
     signal(SIGPIPE, SIG_IGN);
-    if (!metrics_create(2, &err)) {
+    if (mkdtemp(dir) == NULL || !metrics_create(2, &err)) {
         return -1;
     }
     metrics_attach(0);
@@ -474,7 +596,10 @@ static int tear_down(void **state)
     kill(server, SIGKILL);
     waitpid(server, NULL, 0);
     metrics_detach_all();
-    return munmap(seen, sizeof(*seen));
+    server_stop(&nginx, SIGKILL);
+    char rm[64];
+    snprintf(rm, sizeof(rm), "rm -rf %s", dir);
+    return munmap(seen, sizeof(*seen)) != 0 || system(rm) != 0;
 }
 
 int main(void)
@@ -483,7 +608,7 @@ int main(void)
         cmocka_unit_test(answers),          cmocka_unit_test(what_was_not_sent),
         cmocka_unit_test(what_is_doubtful), cmocka_unit_test(once_is_once),
         cmocka_unit_test(many_at_once),     cmocka_unit_test(waiting_and_cancelling),
-        cmocka_unit_test(status_pages),
+        cmocka_unit_test(status_pages),     cmocka_unit_test(over_http2),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
