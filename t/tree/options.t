@@ -80,12 +80,13 @@ is_deeply(\%told, \%metric, 'worker/README.md tells of each metric as the table 
 
 # --- what is asked for is there, and what is there is asked for -------------------------
 
-my %asked;
+my (%asked, %counted);
 find({
     no_chdir => 1,
     wanted => sub {
         return if !/\.c$/;
         my $text = slurp($_);
+        if (!m{base/metrics\.c$}) { $counted{$1} = 1 while $text =~ /\b(METRIC_\w+)/g }
         $asked{"$1.$2"} = 1 while $text =~ /config_(?:string|int|bool|list|secret|origin)\s*\(\s*[^,;]+,\s*"(\w+)",\s*"(\w+)"/g;
     },
 }, 'worker');
@@ -94,5 +95,8 @@ is_deeply([ grep { !$known{$_} } sort keys %asked ], [], 'no code asks for a set
 my %indirect = map { $_ => 1 } qw(slack.bot_token slack.token_dir),    # config_slack_token
     map {"$_.processes"} qw(store schedule digest deliver);    # the supervisor, by the role's name
 is_deeply([ grep { !$asked{$_} && !$indirect{$_} } sort keys %known ], [], 'no setting is without effect');
+
+my @metrics = slurp('worker/base/metrics.h') =~ /^\s+(METRIC_(?!COUNT)\w+),/gm;
+is_deeply([ grep { !$counted{$_} } @metrics ], [], 'no metric is told of and never counted');
 
 done_testing;
