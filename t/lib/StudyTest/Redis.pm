@@ -100,7 +100,7 @@ sub _answers {
     my ($self) = @_;
 
     return 0 if !-S $self->{socket};
-    return eval { $self->client->ping; 1 };
+    return eval { ($self->client->ping // '') eq 'PONG' };   # not while it loads
 }
 
 sub client {
