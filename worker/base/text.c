@@ -310,3 +310,29 @@ bool mrkdwn_escape(struct text *out, struct str s)
     }
     return ok;
 }
+
+bool slack_is_id(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+
+        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+              c == '_' || c == '-')) {
+            return false;
+        }
+    }
+    return s.len >= 1 && s.len <= 64;
+}
+
+bool slack_is_ts(struct str s)
+{
+    if (s.len != 17 || s.data[10] != '.') {
+        return false;
+    }
+    for (size_t i = 0; i < s.len; i++) {
+        if (i != 10 && (s.data[i] < '0' || s.data[i] > '9')) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -64,4 +64,9 @@ struct str utf8_cut(struct str s, size_t code_points); /* the longest prefix of 
  */
 bool mrkdwn_escape(struct text *out, struct str s);
 
+/* Slack's ids (1..64 of A-Z a-z 0-9 _ -) and time stamps ("1531420618.000200"), as the tables'
+ * domains slack_id and slack_ts take them. */
+bool slack_is_id(struct str s);
+bool slack_is_ts(struct str s);
+
 #endif

@@ -71,35 +71,6 @@ static bool take_string(struct event *out, const struct json *node, enum event_n
     return true;
 }
 
-static bool is_id(struct str s)
-{
-    if (s.len < 1 || s.len > 64) {
-        return false;
-    }
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.data[i];
-
-        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-              c == '_' || c == '-')) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool is_ts(struct str s)
-{
-    if (s.len != 17 || s.data[10] != '.') {
-        return false;
-    }
-    for (size_t i = 0; i < s.len; i++) {
-        if (i != 10 && (s.data[i] < '0' || s.data[i] > '9')) {
-            return false;
-        }
-    }
-    return true;
-}
-
 bool event_take_id(struct event *out, const struct json *node, enum event_need need,
                    const char *what, struct str *id)
 {
@@ -108,7 +79,7 @@ bool event_take_id(struct event *out, const struct json *node, enum event_need n
     if (!take_string(out, node, need, what, id, &ok)) {
         return ok;
     }
-    if (!is_id(*id)) {
+    if (!slack_is_id(*id)) {
         event_bury(out, "bad_id", "%s is not shaped like an id", what);
         return false;
     }
@@ -123,7 +94,7 @@ bool event_take_ts(struct event *out, const struct json *node, enum event_need n
     if (!take_string(out, node, need, what, ts, &ok)) {
         return ok;
     }
-    if (!is_ts(*ts)) {
+    if (!slack_is_ts(*ts)) {
         event_bury(out, "bad_ts", "%s is not shaped like a time stamp", what);
         return false;
     }
@@ -330,7 +301,7 @@ static bool take_team(struct reading *r)
     if (team.data == NULL) {
         team = string_or_empty(r->callback, "team_id");
     }
-    if (team.data == NULL || !is_id(team)) {
+    if (team.data == NULL || !slack_is_id(team)) {
         event_bury(r->out, "no_team", "no team id in the event");
         return false;
     }

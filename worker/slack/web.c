@@ -154,29 +154,3 @@ struct str slack_next_cursor(const struct json *page)
 
     return cursor.len > 0 ? cursor : STR_NULL;
 }
-
-bool slack_is_ts(struct str s)
-{
-    if (s.len != 17 || s.data[10] != '.') {
-        return false;
-    }
-    for (size_t i = 0; i < s.len; i++) {
-        if (i != 10 && (s.data[i] < '0' || s.data[i] > '9')) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool slack_is_id(struct str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.data[i];
-
-        if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-              c == '_' || c == '-')) {
-            return false;
-        }
-    }
-    return s.len >= 1 && s.len <= 64;
-}

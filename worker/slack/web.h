@@ -47,8 +47,4 @@ struct str slack_find_post(const struct json *page, int64_t outbox_id);
 /* Absent when there is no further page. */
 struct str slack_next_cursor(const struct json *page);
 
-/* Whether it is a message's ts, and an id, as the tables take them. */
-bool slack_is_ts(struct str s);
-bool slack_is_id(struct str s);
-
 #endif
