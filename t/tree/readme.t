@@ -1,0 +1,59 @@
+#!/usr/bin/perl
+
+# The documentation and build.sh say the same, and every path that a README names is
+# there. The worker's settings and nginx' directives have tests of their own.
+
+use strict;
+use warnings;
+
+use FindBin;
+use Test::More;
+
+my $root = "$FindBin::Bin/../..";
+chdir $root or die "$root: $!";
+
+sub slurp {
+    my ($path) = @_;
+    open my $in, '<', $path or return '';
+    local $/;
+    return <$in>;
+}
+
+my $readme = slurp('README.md');
+my $help = qx{./build.sh help};
+is($?, 0, 'build.sh help');
+
+my @verbs = $help =~ /^  ([a-z]+)\b/mg;
+cmp_ok(scalar @verbs, '>=', 4, 'it lists verbs');
+for my $verb (@verbs) {
+    like($readme, qr/\bbuild\.sh $verb\b|`$verb\b/, "README.md tells of $verb");
+}
+my $said = qx{./build.sh nonsense 2>&1};
+is($? >> 8, 2, 'an unknown verb is an error');
+like($said, qr/^usage:/, '... with the usage');
+
+# A verb whose work is not there says so, and is not offered.
+for my $verb (qw(bench chaos fuzz matrix deb)) {
+    next if grep { $_ eq $verb } @verbs;
+    my $answer = qx{./build.sh $verb 2>&1};
+    is($? >> 8, 2, "$verb ends with status 2");
+    like($answer, qr/not part of this version/, '... and says why');
+}
+
+# --- paths -------------------------------------------------------------------------
+
+for my $book (grep { -f } glob('README.md */README.md */*/README.md')) {
+    my ($dir) = $book =~ m{^(.*)/[^/]+$};
+    my $text = slurp($book);
+    my %linked;
+    $linked{$1} = 1 while $text =~ /\]\(([^)#:]+)(?:#[^)]*)?\)/g;
+    for my $path (sort keys %linked) {
+        my $at = defined $dir ? "$dir/$path" : $path;
+        ok(-e $at, "$book: $path is there");
+    }
+    $linked{$1} = 1 while $text =~ /`((?:conf|t|sql|worker|ngx_study_module)\/[\w.\/-]+)`/g;
+    ok(-e $_ || -e +($dir // '.') . "/$_" || m{^(?:t/bench|t/fuzz)}, "$book: $_ is there")
+        for grep { m{^(?:conf|t|sql|worker|ngx_study_module)/} } sort keys %linked;
+}
+
+done_testing;
