@@ -26,6 +26,7 @@
 #define REDIS_MS        500
 #define REDIS_AWAY_MS   2000 /* base and most of the pause after a failure */
 #define REDIS_AWAY_MOST 15000
+#define SILENT_MS       60000
 #define BIND_MS         300  /* between two attempts to listen */
 #define BIND_SILENT_MS  3000 /* at a reload the one before us is about to give the address up */
 
@@ -294,6 +295,8 @@ int role_status(const struct role *role)
     s->postgres.what = "PostgreSQL";
     s->born_ms = clock_boot_ms();
     s->status.interval_ms = config_int(role->config, "status", "interval");
+    /* Longer than the longest wait between two looks, which is for a statement. */
+    s->status.silent_ms = SILENT_MS + config_int(role->config, "postgres", "timeout");
     s->limit_fd = s->timer_fd = -1;
 
     if (!set_up(s, &err)) {

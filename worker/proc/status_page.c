@@ -6,7 +6,6 @@
 #include "base/version.h"
 #include "proc/board.h"
 
-#define SILENT_MS   90000 /* longer than any wait between two looks at the signals */
 #define STALE_LEAST 15000
 #define JSON_MAX    (512 * 1024)
 
@@ -20,7 +19,7 @@ static const char *const board_states[] = {
 };
 
 /* NULL: nothing is wrong with it. */
-static const char *complaint(const struct board_entry *entry)
+static const char *complaint(const struct status *status, const struct board_entry *entry)
 {
     switch (entry->state) {
     case BOARD_WAITING:
@@ -28,19 +27,19 @@ static const char *complaint(const struct board_entry *entry)
     case BOARD_MISCONFIGURED:
         return "cannot work: see the log";
     case BOARD_RUNNING:
-        return entry->silent_ms > SILENT_MS ? "hangs" : NULL;
+        return entry->silent_ms > status->silent_ms ? "hangs" : NULL;
     default:
         return NULL;
     }
 }
 
-static void health_of_roles(struct text *out)
+static void health_of_roles(const struct status *status, struct text *out)
 {
     for (int i = 0; i < board_size(); i++) {
         struct board_entry entry;
 
-        if (board_get(i, &entry) && complaint(&entry) != NULL) {
-            text_addf(out, "%s %d %s\n", entry.role, entry.index, complaint(&entry));
+        if (board_get(i, &entry) && complaint(status, &entry) != NULL) {
+            text_addf(out, "%s %d %s\n", entry.role, entry.index, complaint(status, &entry));
         }
     }
 }
@@ -64,7 +63,7 @@ bool status_health(const struct status *status, struct text *out)
             }
         }
     }
-    health_of_roles(out);
+    health_of_roles(status, out);
     if (out->len > 0) {
         return false;
     }
@@ -72,7 +71,7 @@ bool status_health(const struct status *status, struct text *out)
     return true;
 }
 
-static void put_roles(struct json_writer *w)
+static void put_roles(struct json_writer *w, const struct status *status)
 {
     json_put_key(w, "roles");
     json_array_begin(w);
@@ -87,7 +86,7 @@ static void put_roles(struct json_writer *w)
         json_put_kint(w, "index", entry.index);
         json_put_kcstr(w, "state", board_states[entry.state]);
         json_put_kint(w, "pid", entry.pid);
-        json_put_kbool(w, "ok", complaint(&entry) == NULL);
+        json_put_kbool(w, "ok", complaint(status, &entry) == NULL);
         json_object_end(w);
     }
     json_array_end(w);
@@ -190,7 +189,7 @@ bool status_json(const struct status *status, struct text *out)
     json_put_kbool(w, "ok", status_health(status, &health));
     json_put_kint(w, "measured_ms_ago",
                   status->measured ? clock_boot_ms() - status->measured_ms : -1);
-    put_roles(w);
+    put_roles(w, status);
     put_servers(w, status);
     put_database(w, status);
     json_object_end(w);

@@ -26,6 +26,7 @@ struct status {
     bool measured;       /* at least once */
     int64_t measured_ms; /* boot time */
     int64_t interval_ms;
+    int64_t silent_ms; /* a process that has not looked at its signals for longer hangs */
     bool postgres_ok;
     char postgres_error[256];
     struct overview overview;
