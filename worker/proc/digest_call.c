@@ -305,8 +305,8 @@ void call_answered(const struct model *model, struct call *call,
 
     *news = (struct call_news){0};
     if (response->fate != HTTP_ANSWERED) {
-        snprintf(news->code, sizeof(news->code), "%s",
-                 response->fate == HTTP_NOT_SENT ? "not reached" : "no answer");
+        snprintf(news->said, sizeof(news->said), "%.*s", (int)sizeof(news->said) - 1,
+                 response->error.text);
         retry_later(call, -1, response->error.text, news);
         return;
     }
@@ -322,7 +322,7 @@ void call_answered(const struct model *model, struct call *call,
     news->hold_ms = openai_hold_ms(&headers);
     news->answered = reply.verdict == OPENAI_ANSWERED || reply.verdict == OPENAI_INCOMPLETE ||
                      reply.verdict == OPENAI_REFUSED;
-    snprintf(news->code, sizeof(news->code), "%ld %s", response->status, reply.error.code);
+    snprintf(news->said, sizeof(news->said), "%ld %s", response->status, reply.error.code);
     take_reply(model, call, &reply, news);
     openai_reply_free(&reply);
 }

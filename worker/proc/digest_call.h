@@ -69,7 +69,7 @@ struct call_news {
     bool quota_gone;
     bool broken; /* the settings do not work: an operator must act */
     bool answered;
-    char code[64];
+    char said[256]; /* for the log */
 };
 void call_answered(const struct model *model, struct call *call,
                    const struct http_response *response, struct call_news *news);

@@ -238,7 +238,7 @@ static void take_news(struct digest_role *d, const struct call_news *news)
     } else {
         d->failures++;
         if (!d->model_down) {
-            log_error("%sthe model's server: %s", news->broken ? "ALERT " : "", news->code);
+            log_error("%sthe model's server: %s", news->broken ? "ALERT " : "", news->said);
             d->model_down = true;
         }
         if (d->failures > 1 && news->hold_ms == 0) {
