@@ -22,6 +22,8 @@ static u_char *ngx_http_study_space(u_char *p, u_char *last);
 static u_char *ngx_http_study_skip_string(u_char *p, u_char *last);
 static u_char *ngx_http_study_skip_value(u_char *p, u_char *last);
 static ngx_int_t ngx_http_study_unescape(ngx_str_t *value);
+static u_char *ngx_http_study_escape(u_char *s, u_char *last, uint32_t *c);
+static u_char *ngx_http_study_encode(u_char *d, uint32_t c);
 static ngx_int_t ngx_http_study_hex4(u_char *p, u_char *last);
 
 
@@ -218,7 +220,6 @@ ngx_http_study_unescape(ngx_str_t *value)
 {
     u_char      *s, *d, *last;
     uint32_t     c;
-    ngx_int_t    hi, lo;
     ngx_uint_t   write;
 
     last = value->data + value->len;
@@ -244,98 +245,14 @@ ngx_http_study_unescape(ngx_str_t *value)
                 continue;
             }
 
-            if (s == last) {
+            s = ngx_http_study_escape(s, last, &c);
+
+            if (s == NULL) {
                 return NGX_DECLINED;
             }
 
-            switch (*s++) {
-
-            case '"':
-                c = '"';
-                break;
-
-            case '\\':
-                c = '\\';
-                break;
-
-            case '/':
-                c = '/';
-                break;
-
-            case 'b':
-                c = '\b';
-                break;
-
-            case 'f':
-                c = '\f';
-                break;
-
-            case 'n':
-                c = LF;
-                break;
-
-            case 'r':
-                c = CR;
-                break;
-
-            case 't':
-                c = '\t';
-                break;
-
-            case 'u':
-                hi = ngx_http_study_hex4(s, last);
-
-                if (hi == NGX_ERROR || (hi >= 0xdc00 && hi <= 0xdfff)) {
-                    return NGX_DECLINED;
-                }
-
-                c = (uint32_t) hi;
-                s += 4;
-
-                if (hi < 0xd800 || hi > 0xdbff) {
-                    break;
-                }
-
-                if (last - s < 6 || s[0] != '\\' || s[1] != 'u') {
-                    return NGX_DECLINED;
-                }
-
-                lo = ngx_http_study_hex4(s + 2, last);
-
-                if (lo < 0xdc00 || lo > 0xdfff) {
-                    return NGX_DECLINED;
-                }
-
-                c = 0x10000 + ((uint32_t) (hi - 0xd800) << 10)
-                    + (uint32_t) (lo - 0xdc00);
-                s += 6;
-                break;
-
-            default:
-                return NGX_DECLINED;
-            }
-
-            if (!write) {
-                continue;
-            }
-
-            if (c < 0x80) {
-                *d++ = (u_char) c;
-
-            } else if (c < 0x800) {
-                *d++ = (u_char) (0xc0 | (c >> 6));
-                *d++ = (u_char) (0x80 | (c & 0x3f));
-
-            } else if (c < 0x10000) {
-                *d++ = (u_char) (0xe0 | (c >> 12));
-                *d++ = (u_char) (0x80 | ((c >> 6) & 0x3f));
-                *d++ = (u_char) (0x80 | (c & 0x3f));
-
-            } else {
-                *d++ = (u_char) (0xf0 | (c >> 18));
-                *d++ = (u_char) (0x80 | ((c >> 12) & 0x3f));
-                *d++ = (u_char) (0x80 | ((c >> 6) & 0x3f));
-                *d++ = (u_char) (0x80 | (c & 0x3f));
+            if (write) {
+                d = ngx_http_study_encode(d, c);
             }
         }
     }
@@ -343,6 +260,91 @@ ngx_http_study_unescape(ngx_str_t *value)
     value->len = d - value->data;
 
     return NGX_OK;
+}
+
+
+/* what follows a backslash: behind it, or NULL */
+
+static u_char *
+ngx_http_study_escape(u_char *s, u_char *last, uint32_t *c)
+{
+    u_char              *p;
+    ngx_int_t            hi, lo;
+    static const char    from[] = "\"\\/bfnrt";
+    static const u_char  to[] = "\"\\/\b\f\n\r\t";
+
+    if (s == last || *s == '\0') {
+        return NULL;
+    }
+
+    p = (u_char *) ngx_strchr(from, *s);
+
+    if (p) {
+        *c = to[p - (u_char *) from];
+        return s + 1;
+    }
+
+    if (*s++ != 'u') {
+        return NULL;
+    }
+
+    hi = ngx_http_study_hex4(s, last);
+
+    if (hi == NGX_ERROR || (hi >= 0xdc00 && hi <= 0xdfff)) {
+        return NULL;
+    }
+
+    *c = (uint32_t) hi;
+    s += 4;
+
+    if (hi < 0xd800 || hi > 0xdbff) {
+        return s;
+    }
+
+    if (last - s < 6 || s[0] != '\\' || s[1] != 'u') {
+        return NULL;
+    }
+
+    lo = ngx_http_study_hex4(s + 2, last);
+
+    if (lo < 0xdc00 || lo > 0xdfff) {
+        return NULL;
+    }
+
+    *c = 0x10000 + ((uint32_t) (hi - 0xd800) << 10) + (uint32_t) (lo - 0xdc00);
+
+    return s + 6;
+}
+
+
+/* as UTF-8, which is never longer than the escape was */
+
+static u_char *
+ngx_http_study_encode(u_char *d, uint32_t c)
+{
+    if (c < 0x80) {
+        *d++ = (u_char) c;
+        return d;
+    }
+
+    if (c < 0x800) {
+        *d++ = (u_char) (0xc0 | (c >> 6));
+
+    } else {
+        if (c < 0x10000) {
+            *d++ = (u_char) (0xe0 | (c >> 12));
+
+        } else {
+            *d++ = (u_char) (0xf0 | (c >> 18));
+            *d++ = (u_char) (0x80 | ((c >> 12) & 0x3f));
+        }
+
+        *d++ = (u_char) (0x80 | ((c >> 6) & 0x3f));
+    }
+
+    *d++ = (u_char) (0x80 | (c & 0x3f));
+
+    return d;
 }
 
 

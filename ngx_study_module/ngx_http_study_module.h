@@ -8,16 +8,20 @@
  * What the files of the module share.
  *
  * ngx_http_study_module.c     directives, configuration, life cycle
- * ngx_http_study_conf.c       secrets, Redis addresses, TLS; read once, when
- *                             the configuration is loaded
- * ngx_http_study_handler.c    requests and their answers
+ * ngx_http_study_conf.c       directives with a file or an address
+ * ngx_http_study_servers.c    the servers and lists of a location
+ * ngx_http_study_handler.c    requests of Slack
+ * ngx_http_study_trigger.c    triggers
+ * ngx_http_study_answer.c     from an element to its answer
  * ngx_http_study_signature.c  Slack's v0 signature; pure
  * ngx_http_study_body.c       the two bodies that the module answers itself:
  *                             url_verification and ssl_check; pure
  * ngx_http_study_element.c    the header line of a list element; pure
- * ngx_http_study_redis.c      a connection to a Redis server: resolve,
- *                             connect, log in, fail, come back
- * ngx_http_study_pipeline.c   what goes over it: commands out, replies in
+ * ngx_http_study_redis.c      the choice of a server; the states of a
+ *                             connection: ready, failed, coming back
+ * ngx_http_study_connect.c    an attempt to connect: name, address, TLS
+ * ngx_http_study_pipeline.c   what goes over it: batches out, replies in
+ * ngx_http_study_batch.c      elements and requests that wait together
  * ngx_http_study_reply.c      one reply out of the byte stream (hiredis); pure
  * ngx_http_study_metrics.c    counters in shared memory, Prometheus text
  *
@@ -478,6 +482,9 @@ void ngx_http_study_redis_arm(ngx_http_study_peer_t *peer);
 void ngx_http_study_redis_idle(ngx_http_study_peer_t *peer);
 void ngx_http_study_redis_exit(ngx_http_study_peer_t *peer);
 
+/* one attempt, which ends in pipeline_hello() or redis_fail() */
+void ngx_http_study_redis_attempt(ngx_http_study_peer_t *peer);
+
 /* one of the replies to what was said by pipeline_hello() */
 void ngx_http_study_redis_hello(ngx_http_study_peer_t *peer,
     ngx_http_study_reply_t *reply);
@@ -501,17 +508,63 @@ void ngx_http_study_pipeline_abort(ngx_http_study_peer_t *peer,
     ngx_http_study_outcome_e reason);
 void ngx_http_study_pipeline_expire(ngx_http_study_peer_t *peer);
 void ngx_http_study_pipeline_ask(ngx_http_study_list_t *list);
+void ngx_http_study_pipeline_wake(ngx_http_study_peer_t *peer,
+    ngx_uint_t first);
 void ngx_http_study_pipeline_read(ngx_event_t *rev);
 void ngx_http_study_pipeline_write(ngx_event_t *wev);
 void ngx_http_study_pipeline_flush(ngx_event_t *ev);
 void ngx_http_study_pipeline_free(ngx_http_study_peer_t *peer);
+
+/* calls the handlers of a batch that is no longer anybody's */
+void ngx_http_study_pipeline_tell(ngx_http_study_batch_t *batch,
+    ngx_http_study_outcome_e outcome, ngx_uint_t again);
+void ngx_http_study_pipeline_release(ngx_http_study_peer_t *peer,
+    ngx_http_study_batch_t *batch);
+void ngx_http_study_pipeline_account(ngx_http_study_peer_t *peer,
+    ssize_t bytes, ngx_int_t elements);
+
+/* "*" and a number of values, in front of the list's own part of the head */
+#define ngx_http_study_room(list)  (1 + NGX_SIZE_T_LEN + (list)->rpush.len)
 
 #define ngx_http_study_in_flight(peer)  ((peer)->flight || (peer)->asking)
 #define ngx_http_study_is_empty(peer)                                         \
     ((peer)->elements == 0 && (peer)->asking == NULL)
 
 
-/* handlers */
+/* requests */
+
+typedef struct {
+    ngx_http_study_push_t         push;         /* first: it is cast back */
+    ngx_http_request_t           *request;
+    ngx_http_study_main_conf_t   *main;
+
+    ngx_int_t                     judged;       /* of the signature headers */
+    ngx_str_t                     timestamp;
+    ngx_str_t                     signature;
+
+    ngx_http_study_element_t      element;
+    ngx_chain_t                  *body;
+    size_t                        size;
+
+    unsigned                      repeated:1;
+} ngx_http_study_ctx_t;
+
+
+/* NGX_OK, or the status of a subrequest or another method */
+ngx_int_t ngx_http_study_is_post(ngx_http_request_t *r);
+ngx_http_study_ctx_t *ngx_http_study_create_ctx(ngx_http_request_t *r);
+void ngx_http_study_headers(ngx_http_request_t *r, ngx_http_study_ctx_t *ctx);
+
+/* counts and logs, returns the status */
+ngx_int_t ngx_http_study_refuse(ngx_http_request_t *r,
+    ngx_http_study_outcome_e outcome, ngx_int_t status);
+
+/* these end the request, now or later */
+void ngx_http_study_push(ngx_http_request_t *r, ngx_http_study_ctx_t *ctx);
+void ngx_http_study_finish(ngx_http_request_t *r, ngx_http_study_ctx_t *ctx,
+    ngx_http_study_outcome_e outcome);
+ngx_int_t ngx_http_study_answer(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *text);
 
 ngx_int_t ngx_http_study_slack_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_study_trigger_handler(ngx_http_request_t *r);
@@ -553,6 +606,7 @@ char *ngx_http_study_signing_secret_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_study_trigger_token_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+ngx_int_t ngx_http_study_clear_later(ngx_conf_t *cf, void *data, size_t len);
 ngx_int_t ngx_http_study_init_servers(ngx_conf_t *cf,
     ngx_http_study_loc_conf_t *slcf);
 

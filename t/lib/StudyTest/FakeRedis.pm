@@ -148,8 +148,9 @@ sub _commands {
         my $what = $command eq 'RPUSH' ? 'push' : 'hello';
         my $answer = "+OK\r\n";
         if ($command eq 'RPUSH') {
-            $self->_append(pushed => unpack('H*', $args[2]) . "\n");
-            $answer = ':' . ++$self->{length}{$args[1]} . "\r\n";
+            my ($key, @values) = @args[1 .. $#args];
+            $self->_append(pushed => join '', map { unpack('H*', $_) . "\n" } @values);
+            $answer = ':' . ($self->{length}{$key} += @values) . "\r\n";
         }
         elsif ($command eq 'LLEN') {
             $answer = ':' . ($self->{length}{$args[1]} // 0) . "\r\n";
