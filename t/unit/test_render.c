@@ -441,8 +441,8 @@ static void long_answers(void **state)
 static void factual(void **state)
 {
     const char *texts[] = {"short",
-                           "the longest note of all, about paging &amp; segmentation, with "
-                           "<https://good.example/p|page>",
+                           ("the longest note of all, about paging &amp; segmentation, with "
+                            "<https://good.example/p|page>"),
                            "a middling note that is just long enough to be quoted"};
     struct digest_work *work = work_of("en", texts, 3);
     struct source *source = source_create(work);
