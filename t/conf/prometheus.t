@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
-# The shipped Prometheus files: valid, speaking of metrics that exist, and firing when they
-# should (alerts-test.yml).
+# The shipped Prometheus files and the Grafana dashboard: valid, speaking of metrics that
+# exist, and alerts that fire when they should (alerts-test.yml).
 
 use strict;
 use warnings;
@@ -9,9 +9,10 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../lib";
 
+use JSON::PP qw(decode_json encode_json);
 use Test::More;
 
-use StudyTest::Proc qw(root_dir run_limited slurp);
+use StudyTest::Proc qw(root_dir run_limited scratch_dir slurp spew);
 
 my $root = root_dir();
 my $conf = "$root/conf/prometheus";
@@ -30,7 +31,11 @@ my $module = slurp("$root/ngx_study_module/ngx_http_study_metrics.c");
 $metric{$_} //= { map { ($_ => 1) } qw(instance job outcome server) } for $module =~ /\b(study_nginx_\w+)/g;
 cmp_ok(scalar keys %metric, '>', 25, 'the metrics of both programs');
 
-for my $text ([ 'alerts', $alerts ], [ 'their test', $test ]) {
+my $dashboard = decode_json(slurp("$root/conf/grafana/study-tracker.json"));
+my @expr = map { $_->{expr} } map { @{ $_->{targets} // [] } } @{ $dashboard->{panels} };
+cmp_ok(scalar @expr, '>', 20, 'the dashboard has panels');
+
+for my $text ([ 'alerts', $alerts ], [ 'their test', $test ], [ 'dashboard', join "\n", @expr ]) {
     my ($name, $in) = @$text;
     my (%unknown, %label);
     while ($in =~ /\b(study_(?:worker|nginx)_\w+)(?:\{([^}]*)\})?/g) {
@@ -45,7 +50,7 @@ for my $text ([ 'alerts', $alerts ], [ 'their test', $test ]) {
 
 my ($names) = $module =~ /ngx_http_study_outcomes\[\] = \{(.*?)\}/s;
 my @outcomes = $names =~ /"(\w+)"/g;
-for my $pattern ($alerts =~ /outcome=~?"([^"]+)"/g) {
+for my $pattern ((join "\n", $alerts, @expr) =~ /outcome=~?"([^"]+)"/g) {
     for my $part (split /\|/, $pattern) {
         ok((grep { /^(?:$part)$/ } @outcomes), "nginx has an outcome '$part'");
     }
@@ -57,8 +62,11 @@ cmp_ok(scalar @untested, '<', @alerts / 3, 'most alerts have a test') or diag("n
 
 SKIP: {
     my ($promtool) = grep { -x } map { "$_/promtool" } split /:/, $ENV{PATH};
-    skip 'no promtool', 2 if !$promtool;
-    for my $run ([ 'check', 'config', "$conf/prometheus.yml" ], [ 'test', 'rules', "$Bin/alerts-test.yml" ]) {
+    skip 'no promtool', 3 if !$promtool;
+    # JSON is YAML: the panels' expressions as rules, to have them parsed.
+    my @rules = map { { record => "panel:$_", expr => $expr[$_] =~ s/\$__rate_interval/5m/gr } } 0 .. $#expr;
+    my $panels = spew(scratch_dir('prometheus') . '/panels.yml', encode_json({ groups => [ { name => 'panels', rules => \@rules } ] }));
+    for my $run ([ 'check', 'rules', $panels ], [ 'check', 'config', "$conf/prometheus.yml" ], [ 'test', 'rules', "$Bin/alerts-test.yml" ]) {
         my ($status, $said) = run_limited([ $promtool, @$run ], limit => 60);
         is($status, 0, "promtool @$run[0, 1]") or diag($said);
     }
