@@ -106,10 +106,34 @@ subtest 'a process stopped past its lease, and woken' => sub {
     kill CONT => @$pids;
     $store->drained(60);
     is(stored($store, 'asleep%'), 6, 'each row once');
-    ok(wait_for {
+    my $counted = sub {
         my $metrics = eval { $store->worker->metrics } // {};
-        ($metrics->{'study_worker_lease_lost_total{role="store"}'} // 0) >= 1;
-    } 30, 'the lost lease is counted');
+        return ($metrics->{'study_worker_lease_lost_total{role="store"}'} // 0) >= 1;
+    };
+    ok(wait_for(\&$counted, 30, 'the counter'), 'the lost lease is counted');
+};
+
+# The same while it holds a batch that PostgreSQL does not take: it must let go of it unacked.
+subtest 'a lease lost while PostgreSQL is away' => sub {
+    $store->worker->stop;
+    $store->worker->write_config({ store => { processes => 1 } });
+    $store->worker->start(wait => 0);
+    my $lost = sub { ((eval { $store->worker->metrics } // {})->{'study_worker_lease_lost_total{role="store"}'}) // 0 };
+    my $lock = $store->hold_messages;
+    events($store, 'let go', 8);
+    $store->leased;
+    wait_for { $store->value('SELECT count(*) FROM pg_locks WHERE NOT granted') } 30, 'it to wait';
+    eval { $lock->disconnect };
+    $store->{dbh}->disconnect;
+    $store->pg->crash;
+    my ($batch) = $store->client->zrange($store->key('leases'), 0, -1);
+    $store->client->zrem($store->key('leases'), $batch);      # taken away by somebody slow: not yet put anywhere
+    ok(wait_for(sub { $lost->() >= 1 }, 30, 'it to notice'), 'the lost lease is counted');
+    is($store->client->llen($batch), 8, 'and the batch was not touched');
+    $store->client->rename($batch, $store->key('suspect'));
+    $store->pg->restart;
+    $store->drained(60);
+    is(stored($store, 'let go%'), 8, 'whoever has it then stores it, each row once');
 };
 
 $store->stop;
@@ -174,6 +198,26 @@ subtest 'the keys of a cluster\'s one slot' => sub {
     wait_for { !$admin->exists("${key}crashes") && !$admin->zcard("${key}leases") } 30, 'the last ack';
     my @left = grep { !/:(?:popped|released)$/ } $admin->keys('*');
     is("@left", '', 'no key is left');
+    $worker->stop;
+};
+
+subtest 'a Redis that can lose what it acknowledged' => sub {
+    my $dir = scratch_dir('unsafe');
+    my $redis = StudyTest::Redis->start(dir => "$dir/redis", config => ['appendonly no']);
+    my $pg = $store->pg;
+    my $worker = StudyTest::Worker->new(
+        dir => "$dir/worker", redis => $redis, postgres => $pg, slack_url => 'http://127.0.0.1:9/', openai_url => 'http://127.0.0.1:9/',
+        config => { map({ $_ => { processes => 0 } } qw(schedule digest deliver)) },
+    );
+    $redis->client->rpush('study:{ingest}:pending', $store->element(message(text => 'unsafe')));
+    $worker->start(wait => 0);
+    ok(wait_for(sub { slurp($worker->log) =~ /store.*append-only file.*allow_unsafe/ }, 30, 'is refused, with what to do'), 'is refused, with what to do');
+    is($redis->client->llen('study:{ingest}:pending'), 1, 'nothing is taken');
+    $worker->stop;
+    $worker->write_config({ redis => { allow_unsafe => 'yes' } });
+    $worker->start(wait => 0);
+    wait_for { !$redis->client->llen('study:{ingest}:pending') } 30, 'the event to be taken';
+    ok(wait_for(sub { ((eval { $worker->metrics } // {})->{study_worker_unsafe} // 0) == 1 }, 30, 'unless allowed, and then a metric tells'), 'unless allowed, and then a metric tells');
     $worker->stop;
 };
 

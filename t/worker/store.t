@@ -302,7 +302,7 @@ subtest 'PostgreSQL away' => sub {
     fresh();
     $store->pg->stop;
     $store->event(map { message(text => "while away $_") } 1 .. 60);
-    ok(wait_for { slurp($store->worker->log) =~ /error store\[\d+\] PostgreSQL: / } 30, 'it says so');
+    ok(wait_for(sub { slurp($store->worker->log) =~ /error store\[\d+\] PostgreSQL: / }, 30, 'it says so'), 'it says so');
     my $in_hand = 0;
     $in_hand += $store->client->llen($_) for $store->client->zrange($store->key('leases'), 0, -1);
     is($store->length_of('pending') + $in_hand, 60, 'what waits is all in Redis');
@@ -345,7 +345,7 @@ subtest 'the lease is renewed while PostgreSQL lets wait' => sub {
 subtest 'Redis away' => sub {
     fresh();
     $store->redis->crash;
-    ok(wait_for { slurp($store->worker->log) =~ /error store\[\d+\] unix:/ } 30, 'it says so');
+    ok(wait_for(sub { slurp($store->worker->log) =~ /error store\[\d+\] unix:/ }, 30, 'it says so'), 'it says so');
     $store->redis->restart;
     $store->event(map { message(text => "after $_") } 1 .. 10);
     $store->drained(60);

@@ -367,6 +367,13 @@ bool queue_release(struct queue *queue, bool *held, struct error *err)
     return sent;
 }
 
+void queue_abandon(struct queue *queue)
+{
+    if (queue->held) {
+        next_turn(queue, OWED_NOTHING);
+    }
+}
+
 bool queue_renew(struct queue *queue, bool *held, struct error *err)
 {
     struct call c = {0};

@@ -79,6 +79,8 @@ bool queue_fetch(struct queue *queue, struct batch **batch, struct error *err);
 bool queue_ack(struct queue *queue, bool *held, struct error *err);
 /* Gives the batch in hand back to the head of its list, uncounted. Owed like an ack on error. */
 bool queue_release(struct queue *queue, bool *held, struct error *err);
+/* Drops the batch in hand without a word to Redis: its lease is gone, or will end. */
+void queue_abandon(struct queue *queue);
 /* *held = false: the lease is gone, the batch is no longer ours. */
 bool queue_renew(struct queue *queue, bool *held, struct error *err);
 

@@ -85,10 +85,9 @@ static void renew(void *arg)
 
 /* --- waiting -------------------------------------------------------------------------------- */
 
-static void wait_fds(const struct pollfd *fds, nfds_t n, int64_t ms)
+static void wait_fds(struct pollfd *fds, nfds_t n, int64_t ms)
 {
-    if (ms > 0 && poll((struct pollfd *)fds, n, (int)(ms > 60000 ? 60000 : ms)) < 0 &&
-        errno != EINTR) {
+    if (ms > 0 && poll(fds, n, (int)(ms > 60000 ? 60000 : ms)) < 0 && errno != EINTR) {
         log_warn("poll: %s", strerror(errno));
     }
 }
@@ -269,14 +268,24 @@ static enum done store_batch(struct store *s, struct server *server, const struc
     read_batch(s, batch);
 
     done = store_range(s, s->items, s->nitems);
-    if (done == DONE_STOP) {
+    switch (done) {
+    case DONE:
+        if (!queue_ack(server->queue, &held, &err)) {
+            log_debug("%s: the ack is owed: %s", queue_name(server->queue), err.text);
+            held = true;
+        }
+        break;
+    case DONE_STOP:
         if (!queue_release(server->queue, &held, &err)) {
             log_warn("%s: batch not given back, its lease will end: %s", queue_name(server->queue),
                      err.text);
+            held = true;
         }
-    } else if (!queue_ack(server->queue, &held, &err)) {
-        log_debug("%s: the ack is owed: %s", queue_name(server->queue), err.text);
-        held = true;
+        break;
+    case DONE_LOST:
+        queue_abandon(server->queue);
+        held = false;
+        break;
     }
     if (!held) {
         lease_lost(server);
@@ -354,6 +363,7 @@ static enum turn turn(struct store *s)
 {
     struct error err = {0};
     enum turn result = TURN_IDLE;
+    bool is_unsafe = false;
 
     if (!may_work(s, &err)) {
         if (err.kind == ERROR_INTERRUPTED) {
@@ -379,7 +389,9 @@ static enum turn turn(struct store *s)
         if (one == TURN_WORKED) {
             result = TURN_WORKED;
         }
+        is_unsafe = is_unsafe || queue_is_unsafe(s->servers[i].queue);
     }
+    metrics_set(METRIC_UNSAFE, NULL, NULL, is_unsafe);
     return result;
 }
 
