@@ -232,6 +232,7 @@ ngx_http_study_metrics_start(ngx_http_study_main_conf_t *smcf)
     ngx_memzero(gauges, sizeof(ngx_http_study_gauges_t));
 
     gauges->connections[NGX_HTTP_STUDY_CLOSED] = smcf->peers.nelts;
+    gauges->pid = ngx_pid;
 }
 
 
@@ -368,6 +369,7 @@ static u_char *
 ngx_http_study_metrics_text(u_char *p, u_char *last,
     ngx_http_study_main_conf_t *smcf)
 {
+    ngx_pid_t                  pid;
     ngx_uint_t                 i, n;
     ngx_http_study_gauges_t    sum;
     ngx_http_study_metrics_t  *metrics;
@@ -413,6 +415,15 @@ ngx_http_study_metrics_text(u_char *p, u_char *last,
     ngx_memzero(&sum, sizeof(ngx_http_study_gauges_t));
 
     for (i = 0; i < NGX_MAX_PROCESSES; i++) {
+
+        pid = (ngx_pid_t) metrics->gauges[i].pid;
+
+        /* the slot of a worker that was killed is not taken again at once */
+
+        if (pid == 0 || (kill(pid, 0) == -1 && ngx_errno == NGX_ESRCH)) {
+            continue;
+        }
+
         sum.pending_bytes += metrics->gauges[i].pending_bytes;
         sum.pending_elements += metrics->gauges[i].pending_elements;
 

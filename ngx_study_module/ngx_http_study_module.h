@@ -246,7 +246,8 @@ typedef struct {
     ngx_atomic_t                  pending_bytes;
     ngx_atomic_t                  pending_elements;
     ngx_atomic_t                  connections[NGX_HTTP_STUDY_STATES];
-    ngx_atomic_t                  unused[2];
+    ngx_atomic_t                  pid;
+    ngx_atomic_t                  unused[1];
 } ngx_http_study_gauges_t;
 
 /* the last known length of one server's pending list */
