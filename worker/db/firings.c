@@ -94,7 +94,7 @@ bool db_firings_claim(struct pg *pg, int64_t lease_ms, size_t max, struct firing
         " WHERE f.firing_id = due.firing_id AND s.schedule_id = f.schedule_id"
         " RETURNING f.firing_id, f.schedule_id, f.claim_token::text, s.name,"
         "  (extract(epoch FROM now() - GREATEST(f.fire_at, f.created_at)) * 1000)::bigint,"
-        "  f.state = 'collecting'";
+        "  f.state = 'collecting', f.trigger_key IS NOT NULL";
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
 
@@ -113,6 +113,7 @@ bool db_firings_claim(struct pg *pg, int64_t lease_ms, size_t max, struct firing
         copy(claim->schedule, sizeof(claim->schedule), pg_str(res, row, 3));
         claim->waited_ms = pg_int(res, row, 4);
         claim->collecting = pg_bool(res, row, 5);
+        claim->triggered = pg_bool(res, row, 6);
     }
     pg_result_destroy(&res);
     return true;

@@ -44,6 +44,7 @@ struct firing_claim {
     char schedule[65];
     int64_t waited_ms; /* since it was due and known, at the time of the claim */
     bool collecting;   /* begun by one that did not finish */
+    bool triggered;    /* by a request, not by the clock */
 };
 
 /* The oldest due firings that nobody holds, at most `max`. */

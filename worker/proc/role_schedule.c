@@ -26,6 +26,7 @@
 #define SLICE_MEMBERS 1000
 #define POLL_MS       1000 /* the safety net under NOTIFY */
 #define WAITING_MS    100  /* between two looks at accept logs that have not caught up */
+#define LOCKED_MS     50   /* what is due is in other hands */
 #define BROKEN_MS     5000 /* an operator must act: a table or a right is missing */
 
 struct held {
@@ -183,6 +184,9 @@ static bool collect(struct scheduler *s, size_t i, bool *progress, struct error 
     case FIRING_DONE:
         log_info("firing %" PRId64 " of %s: %" PRId64 " digests", held->claim.firing_id,
                  held->claim.schedule, held->digests);
+        if (held->claim.triggered) {
+            metrics_add(METRIC_FIRINGS_TOTAL, "triggered", NULL, 1);
+        }
         drop(s, i);
         *progress = true;
         break;
@@ -242,6 +246,10 @@ static int64_t idle_ms(struct scheduler *s)
     if (!db_firings_next_ms(s->pg, &next, &err)) {
         return 0; /* the next turn meets the same error, and says so */
     }
+    /* Due, and yet nothing was there to do: another process is at it. */
+    if (next <= 0) {
+        return LOCKED_MS;
+    }
     return next < POLL_MS ? next + 1 : POLL_MS;
 }
 
@@ -251,10 +259,11 @@ static bool recover(struct scheduler *s, const struct error *err)
     if (err->kind == ERROR_INTERRUPTED) {
         return true;
     }
-    outage_begin(&s->outage, err);
     if (err->kind == ERROR_CONFIG) {
+        log_error("%s", err->text);
         return false;
     }
+    outage_begin(&s->outage, err);
     int64_t ms = pg_is_connected(s->pg) ? BROKEN_MS : pg_retry_in_ms(s->pg);
     if (pg_verdict(err) == PG_RETRY && ms > POLL_MS) {
         ms = POLL_MS;
