@@ -36,8 +36,8 @@ demo  | perl libdbi-perl libdbd-pg-perl libredis-perl | driver of the demo and o
 demo  | libmojolicious-perl libev-perl libhttp-parser-xs-perl libcpanel-json-xs-perl | stand-ins for Slack and OpenAI
 test  | libcmocka-dev                                | unit tests
 test  | libdatetime-perl libdatetime-timezone-perl   | what cron lines are checked against
-test  | openssl curl                                 | certificates for TLS, HTTP/2 requests
-test  | libtest-base-perl libtext-diff-perl libtest-longstring-perl liblist-moreutils-perl libwww-perl libio-socket-ssl-perl | what Test::Nginx needs
+test  | openssl curl procps                          | certificates for TLS, HTTP/2 requests, looking at processes
+test  | libtest-base-perl libtext-diff-perl libtest-longstring-perl liblist-moreutils-perl libwww-perl libio-socket-ssl-perl libipc-run-perl | what Test::Nginx needs
 '
 
 say()  { printf '%s\n' "$*"; }

@@ -136,10 +136,12 @@ $redis->stop;
 {
     my $own = scratch_dir('redis-shipped');
     my $sock = socket_dir($own) . '/redis.sock';
+    my %moved = (unixsocket => $sock, dir => $own, pidfile => "$own/pid", logfile => '""');
+    my $conf = slurp(root_dir() . '/conf/redis-study.conf');
+    $conf =~ s/^$_ .*$/$_ $moved{$_}/m for keys %moved;
     my $proc = StudyTest::Proc->start(
         name => 'redis', log => "$own/log",
-        cmd  => [ 'redis-server', root_dir() . '/conf/redis-study.conf', '--unixsocket', $sock,
-            '--dir', $own, '--pidfile', "$own/pid", '--logfile', '' ],
+        cmd  => [ 'redis-server', spew("$own/redis.conf", $conf) ],
     );
     $proc->ready(sub { -S $sock }, 20);
     for my $user (qw(default study-nginx study-worker)) {

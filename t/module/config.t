@@ -159,6 +159,8 @@ for my $file (qw(study.conf nginx-example.conf)) {
     $text =~ s{/run/nginx.pid}{$DIR/nginx.pid}g;
     $text =~ s{modules/ngx_http_study_module.so}{@{[ root_dir() ]}/build/ngx_http_study_module.so};
     $text =~ s{^user .*\n}{}m;
+    my $temp = join '', map { "    ${_}_temp_path $DIR/$_;\n" } qw(client_body proxy fastcgi uwsgi scgi);
+    $text =~ s{^http \{\n}{http \{\n$temp}m;
     $text =~ s{listen \[::\]:443}{listen [::1]:10443};
     $text =~ s{listen 443}{listen 127.0.0.1:10443};
     $text =~ s{/etc/ssl/\w+/study\.example\.org\.(pem|key)}{$DIR/example.$1}g;

@@ -18,7 +18,7 @@
 
 #include "base/log.h"
 
-#define LABEL_BYTES 64
+#define LABEL_BYTES 128 /* a socket's path is at most 107, with "unix:" before it */
 #define SERIES_MAX  160 /* of one slot */
 #define BUCKETS_MAX 14
 #define BUCKETS_END (-1.0)

@@ -20,6 +20,7 @@ use Carp qw(croak);
 use File::Path qw(make_path);
 use HTTP::Tiny ();
 use IO::Socket::INET ();
+use POSIX ();
 
 use StudyTest::Proc qw(free_port root_dir run_limited slurp spew wait_for);
 
@@ -87,6 +88,9 @@ sub _config {
     my $dir = $self->{dir};
     my $listen = join "\n        ", map { "listen $_;" } "127.0.0.1:$self->{port}", @{ $self->{listen} // [] };
     my $temp = join "\n    ", map { "${_}_temp_path $dir/tmp/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
+    # As many as this user may have open, less those of nginx itself.
+    my $files = POSIX::sysconf(POSIX::_SC_OPEN_MAX()) // 1024;
+    my $connections = $files > 4196 ? 4096 : $files - 100;
     # As root, the processes stay root: the directories are root's own.
     my $user = $> == 0 ? 'user root;' : '';
     my ($main, $http, $server) = map { $_ // '' } @$self{qw(main http server)};
@@ -101,7 +105,7 @@ error_log $dir/error.log $self->{log_level};
 $main
 
 events {
-    worker_connections 4096;
+    worker_connections $connections;
 }
 
 http {
