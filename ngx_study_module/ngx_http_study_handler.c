@@ -53,10 +53,13 @@ ngx_http_study_slack_handler(ngx_http_request_t *r)
 
     /*
      * What is not signed is not read, but for a small form that may be
-     * Slack's look at the certificate.
+     * Slack's look at the certificate, and in HTTP/2, where some clients take
+     * an answer that comes before they have sent everything for an error of
+     * the stream.
      */
 
     if (ctx->judged != NGX_OK
+        && r->http_version < NGX_HTTP_VERSION_20
         && (slcf->kind == NGX_HTTP_STUDY_EVENT
             || !ngx_http_study_is_form(r)
             || r->headers_in.content_length_n < 0

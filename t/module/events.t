@@ -289,6 +289,7 @@ Allow: POST
 --- request
 PUT /slack/events
 {}
+--- no_http2
 --- error_code: 405
 --- response_headers
 Allow: POST
@@ -306,6 +307,7 @@ Allow: POST
 --- data eval: $::big
 --- config
 location = /slack/events { study_events; client_max_body_size 100k; }
+--- no_http2
 --- error_code: 413
 --- response_headers
 X-Slack-No-Retry: 1
@@ -316,6 +318,7 @@ X-Slack-No-Retry: 1
 --- path: /elsewhere
 --- config
 location /elsewhere { client_max_body_size 100k; }
+--- no_http2
 --- error_code: 413
 --- response_headers
 ! X-Slack-No-Retry

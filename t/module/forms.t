@@ -167,6 +167,7 @@ Allow: POST
 --- type: application/x-www-form-urlencoded
 --- config
 location = /slack/interactions { study_interactions; client_max_body_size 1k; }
+--- no_http2
 --- error_code: 413
 --- response_headers
 X-Slack-No-Retry: 1

@@ -174,6 +174,7 @@ Allow: POST
 Authorization: Bearer a-trigger-token
 --- config
 location = /study/trigger { study_trigger; client_max_body_size 1k; }
+--- no_http2
 --- error_code: 413
 --- response_headers
 ! X-Slack-No-Retry

@@ -217,6 +217,11 @@ sub _section {
 sub _preprocess {
     my ($block) = @_;
 
+    # "http2 on;" came with 1.25.1; Test::Nginx writes it from 1.19.9 on
+    if ($ENV{TEST_NGINX_USE_HTTP2} && $Test::Nginx::Util::NginxVersion < 1.025001) {
+        $Test::Nginx::Util::NginxVersion = 1.019008;
+    }
+
     $block->set_value(http_config => settings() . ($block->http_more // '')) if !defined $block->http_config;
     $block->set_value(config => locations() . ($block->config_more // '')) if !defined $block->config;
     if (!defined $block->no_error_log && !defined $block->must_die) {
