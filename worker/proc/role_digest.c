@@ -44,10 +44,12 @@ struct digest_role {
 
     struct call **calls; /* claimed, in any state */
     size_t count;
-    size_t concurrency;
+    size_t concurrency; /* asked at once */
+    size_t pool;        /* claimed at once: some stand ready for the moment an answer comes */
 
     int64_t claim_at_ms; /* boot clock */
     int64_t renew_at_ms;
+    int64_t pause_at_ms;
     int64_t store_at_ms; /* after a failed transaction: not before */
     int64_t hold_until_ms;
     unsigned failures; /* of the model's server, in a row */
@@ -148,7 +150,7 @@ static void claim(struct digest_role *d)
     size_t count;
 
     d->claim_at_ms = clock_boot_ms() + POLL_MS;
-    d->terms.limit = (int)(d->concurrency - d->count);
+    d->terms.limit = (int)(d->pool - d->count);
     d->terms.model_open = model_open(d);
     if (!digests_claim(d->pg, &d->terms, &works, &count, &err)) {
         db_failed(d, "claiming digests", &err);
@@ -176,28 +178,54 @@ static void claim(struct digest_role *d)
 
 static void ask(struct digest_role *d)
 {
-    for (size_t i = 0; i < d->count && model_open(d); i++) {
+    size_t asked = count_state(d, CALL_ASKED);
+
+    for (size_t i = 0; i < d->count && asked < d->concurrency && model_open(d); i++) {
         struct error err = {0};
 
-        if (d->calls[i]->state == CALL_READY && !call_ask(&d->model, d->calls[i], &err)) {
+        if (d->calls[i]->state != CALL_READY) {
+            continue;
+        }
+        if (call_ask(&d->model, d->calls[i], &err)) {
+            asked++;
+        } else {
             log_error("asking the model: %s", err.text);
         }
     }
 }
 
-/* A server that wants none, or cannot be reached, is asked by nobody for a while. */
-static void put_back_ready(struct digest_role *d)
+static void put_back_ready(struct digest_role *d, int64_t wait_ms, const char *why)
 {
-    int64_t left = d->hold_until_ms - clock_boot_ms();
-
-    for (size_t i = 0; i < d->count && left > HOLD_KEPT_MS; i++) {
+    for (size_t i = 0; i < d->count; i++) {
         struct call *call = d->calls[i];
 
         if (call->state == CALL_READY && !call->repairing) {
             call->state = CALL_BACK;
-            call->wait_ms = left;
+            call->wait_ms = wait_ms;
             call->unasked = true;
-            snprintf(call->reason, sizeof(call->reason), "the model is given a rest");
+            snprintf(call->reason, sizeof(call->reason), "%s", why);
+        }
+    }
+}
+
+/* What stands ready is not asked after all when the server wants a rest, somebody has paused the
+ * role, or the process is to end. */
+static void hold_back(struct digest_role *d, enum stop stop)
+{
+    int64_t now = clock_boot_ms();
+    struct error err = {0};
+    bool paused = false;
+
+    if (stop != STOP_NOT) {
+        put_back_ready(d, 0, "");
+    } else if (d->hold_until_ms - now > HOLD_KEPT_MS) {
+        put_back_ready(d, d->hold_until_ms - now, "the model is given a rest");
+    } else if (now >= d->pause_at_ms && count_state(d, CALL_READY) > 0) {
+        d->pause_at_ms = now + POLL_MS;
+        if (!db_pause_active(d->pg, "digest", &paused, &err)) {
+            db_failed(d, "looking for pauses", &err);
+        } else if (paused) {
+            put_back_ready(d, 0, "");
         }
     }
 }
@@ -428,15 +456,23 @@ static void release_all(struct digest_role *d)
     drop_gone(d);
 }
 
+/* A few at a time, so that a claim is worth its transaction; at once when nothing stands ready. */
+static bool wants_more(const struct digest_role *d)
+{
+    return d->pool - d->count > d->concurrency / 8 ||
+           (d->count < d->pool && count_state(d, CALL_READY) == 0);
+}
+
 static int wait_ms(const struct digest_role *d)
 {
     int64_t now = clock_boot_ms();
     int64_t until = now + POLL_MS;
+    bool to_store = count_state(d, CALL_ASKED) + count_state(d, CALL_READY) < d->count;
 
-    if (d->count < d->concurrency && d->claim_at_ms < until) {
+    if (wants_more(d) && d->claim_at_ms < until) {
         until = d->claim_at_ms;
     }
-    if (count_state(d, CALL_ASKED) < d->count && d->store_at_ms > now && d->store_at_ms < until) {
+    if (to_store && d->store_at_ms < until) {
         until = d->store_at_ms;
     }
     if (d->hold_until_ms > now && d->hold_until_ms < until && count_state(d, CALL_READY) > 0) {
@@ -451,15 +487,17 @@ static void turn(struct digest_role *d, enum stop stop)
     struct error err = {0};
     int64_t now = clock_boot_ms();
 
+    ask(d);
     if (now >= d->store_at_ms && db_ready(d)) {
         if (now >= d->renew_at_ms) {
             renew(d);
         }
-        if (stop == STOP_NOT && now >= d->claim_at_ms && d->count < d->concurrency) {
-            claim(d);
-        }
-        put_back_ready(d);
         store(d);
+        if (stop == STOP_NOT && now >= d->claim_at_ms && wants_more(d)) {
+            claim(d);
+            store(d); /* what needed no model */
+        }
+        hold_back(d, stop);
     }
     ask(d);
     fds[0] = pg_fd(d->pg);
@@ -488,7 +526,8 @@ static bool open_role(struct digest_role *d, struct error *err)
     };
 
     d->concurrency = (size_t)config_int(c, "openai", "concurrency");
-    d->calls = calloc(d->concurrency, sizeof(struct call *));
+    d->pool = d->concurrency + d->concurrency / 2 + 1;
+    d->calls = calloc(d->pool, sizeof(struct call *));
     if (d->calls == NULL) {
         abort();
     }
