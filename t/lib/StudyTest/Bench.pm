@@ -18,7 +18,7 @@ use POSIX ();
 
 use StudyTest::Proc qw(root_dir run_limited slurp spew);
 
-our @EXPORT_OK = qw(cpu_seconds machine median options resident save send_events spread table);
+our @EXPORT_OK = qw(cpu_seconds machine median options proportional resident save send_events spread table);
 
 my $TICK = POSIX::sysconf(POSIX::_SC_CLK_TCK());
 
@@ -38,6 +38,15 @@ sub cpu_seconds {
 sub resident {
     my ($pid) = @_;
     return slurp("/proc/$pid/status") =~ /^VmRSS:\s+(\d+) kB/m ? $1 : 0;
+}
+
+# Proportional set size of processes together (a page that three share counts a third each), in KiB.
+sub proportional {
+    my $sum = 0;
+    for my $pid (@_) {
+        $sum += $1 if slurp("/proc/$pid/smaps_rollup") =~ /^Pss:\s+(\d+) kB/m;
+    }
+    return $sum;
 }
 
 sub median {
