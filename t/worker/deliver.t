@@ -159,6 +159,38 @@ for my $case (
     };
 }
 
+subtest 'a doubtful reply in a thread is looked for in the thread' => sub {
+    $slack->clear_faults;
+    my $parent = $slack->say(team => 'T0STUDY', channel => 'C0THREAD', user => 'U000001', text => 'a question');
+    $slack->fault({ kind => 'cut_after', match => { method => 'chat.postMessage', channel => 'C0THREAD' }, count => 1 });
+    my $id = $out->reply(target => 'C0THREAD', thread_ts => $parent->{ts}, text => 'an answer');
+    ok($out->wait_row('outbox', $id, 'sent', 30), 'settled');
+    cmp_ok($slack->count('conversations.replies'), '>=', 1, 'by the thread\'s replies');
+    is(scalar(grep { $_->{text} eq 'an answer' } $slack->messages(channel => 'C0THREAD', team => 'T0STUDY')), 1, 'once');
+};
+
+subtest 'the look into the history fails at first' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    $slack->fault(
+        { kind => 'cut_after', match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1 },
+        { match => { method => 'conversations.history' }, sequence => [ { kind => 'status', status => 500 }, { kind => 'nonsense' } ] },
+    );
+    my $id = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $id, 'sent', 40), 'settled in the end');
+    is(times_held($id, $user), 1, 'once');
+};
+
+subtest 'opening a DM is refused for a while' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    $slack->fault({ kind => 'status', status => 429, retry_after => 2, match => { method => 'conversations.open', contains => $user }, count => 1 });
+    my $id = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $id, 'sent', 30), 'sent');
+    my @at = map { $_->{time} } grep { index($_->{body}, $user) >= 0 } $slack->received('conversations.open');
+    cmp_ok($at[1] - $at[0], '>=', 2, 'not asked again before Retry-After');
+};
+
 subtest 'nothing is posted into a lane while its head is in doubt' => sub {
     my $user = user();
     $slack->clear_faults;
@@ -275,6 +307,46 @@ subtest 'a revoked token stops the workspace, and a new start asks again' => sub
     $out->dbh->do('UPDATE study.outbox SET next_at = now() WHERE outbox_id = ?', undef, $id);
     $out->dbh->do('UPDATE study.lane SET due_at = now() WHERE target = ?', undef, $user);
     ok($out->wait_row('outbox', $id, 'sent', 30), 'after the token works again and a start: sent');
+};
+
+subtest 'a token of another workspace' => sub {
+    $slack->clear_faults;
+    $out->team('T9OTHER');
+    my $id = $out->reply(team => 'T9OTHER', target => user());
+    ok(wait_for(sub { ($out->value("SELECT stopped_reason FROM study.team WHERE team_id = 'T9OTHER'") // '') eq 'token_of_another_workspace' }, 15),
+        'the workspace is stopped');
+    is($out->row('outbox', $id)->{state}, 'pending', 'and nothing of it is sent with that token');
+};
+
+subtest 'several processes share lanes and limits' => sub {
+    $slack->clear_faults;
+    $out->worker->stop;
+    $out->worker->write_config({ deliver => { processes => 3 } });
+    $out->worker->start(wait => 0);
+    my $refused = $slack->counters->{by_status}{429} // 0;
+    my @users = map { user() } 1 .. 8;
+    my %ids = map { my $user = $_; $user => [ map { $out->reply(target => $user, text => "part $_") } 1 .. 3 ] } @users;
+    for my $user (@users) {
+        $out->wait_row('outbox', $_, 'sent', 60) or fail("reply $_") for @{ $ids{$user} };
+        is_deeply([ map { $_->{text} } $out->dm($user) ], [ 'part 1', 'part 2', 'part 3' ], "$user: all, in order, once");
+    }
+    is(($slack->counters->{by_status}{429} // 0) - $refused, 0, 'Slack had to refuse nothing');
+    $out->worker->stop;
+    $out->worker->write_config({ deliver => { processes => 1, doubtful => 'park' } });
+    $out->worker->start(wait => 0);
+};
+
+subtest 'doubtful = park leaves it to an operator' => sub {
+    my $user = user();
+    $slack->fault({ kind => 'cut_after', match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1 });
+    my $looked = $slack->count('conversations.history');
+    my $id = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $id, 'parked', 30), 'parked');
+    is($slack->count('conversations.history'), $looked, 'without a look');
+    is(times_held($id, $user), 1, 'and not sent again');
+    like($out->log, qr/ALERT reply $id waits for an operator/, 'with an alert');
+    my $next = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $next, 'sent'), 'the lane goes on');
 };
 
 subtest 'paused' => sub {
