@@ -14,6 +14,7 @@ use File::Find qw(find);
 use Test::More;
 
 use StudyTest::Proc qw(root_dir run_limited scratch_dir slurp wait_for);
+use StudyTest::StandIn;
 
 my $root = root_dir();
 my $home = "$root/build/demo";
@@ -133,6 +134,28 @@ for my $point ('PostgreSQL', 'worker', 'the day', 'digests written') {
     isnt($status, 0, '--real-openai without a terminal to ask on is refused');
     like($said, qr{made-up study messages.*to http://127\.0\.0\.1:9}s, '... after saying what would be sent, and where');
     nothing_left('after a refusal');
+}
+
+# The "real" ones, played by stand-ins outside the demo.
+{
+    my $dir = scratch_dir('demo-real');
+    my $slack = StudyTest::StandIn->slack(dir => $dir, team => ['T0REAL:xoxb-real:U0REALBOT']);
+    my $openai = StudyTest::StandIn->openai(dir => $dir, token => 'sk-real');
+    my %real = (
+        OPENAI_API_KEY => 'sk-real', OPENAI_BASE_URL => $openai->url,
+        SLACK_BOT_TOKEN => 'xoxb-real', SLACK_API_URL => $slack->url,
+    );
+    my ($status, $said) = run_limited(
+        [ @demo, '--real-openai', '--real-slack', '--slack-user', 'U0REAL1', '--lang', 'en', '--yes' ],
+        env => { %env, %real }, limit => 240,
+    );
+    is($status, 0, 'the demo with a real model and a real workspace') or diag($said);
+    like($said, qr/to U0REAL1 in the workspace/, '... says to whom it writes');
+    is($openai->count('chat/completions'), 1, '... asks the model once a member');
+    my @got = $slack->messages(team => 'T0REAL', user => 'U0REAL1');
+    cmp_ok(scalar @got, '>=', 2, '... and the member has a notice and a digest');
+    unlike(join(' ', map { slurp($_) } grep { -f } glob "$home/*/*.log"), qr/sk-real|xoxb-real/, '... no log holds a key');
+    nothing_left('after it');
 }
 
 done_testing;
