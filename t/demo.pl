@@ -407,7 +407,7 @@ sub digest {
             $progress->("$sent of $want");
             $sent >= $want && $chain->value("SELECT count(*) FROM study.outbox WHERE state NOT IN ('sent', 'cancelled')") == 0;
         } $LIMIT, "$want digests to be delivered";
-        return 'one message a second for each member';
+        return 'a notice and a digest each, a second apart';
     });
     $got->{digests} = $opt{'real-slack'} ? real_digests() : { map { $_ => [ in_slack($_) ] } @owed };
     return;

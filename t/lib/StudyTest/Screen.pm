@@ -66,7 +66,7 @@ sub step {
     }
     $note = '' if !defined $note || ref $note;
     print { $self->{out} } $self->{tty} ? "\r$label" : $label,
-        sprintf('%-44s', $note), $self->dim(sprintf '%6.1f s', time - $from),
+        sprintf('%-48s', $note), $self->dim(sprintf '%6.1f s', time - $from),
         $self->{tty} ? "\e[K" : '', "\n";
     return;
 }
