@@ -19,6 +19,7 @@ BUILD=$ROOT/build
 NOTES=/var/lib/study-tracker-deps
 POLICY=/usr/sbin/policy-rc.d
 CLUSTER_CONF=/etc/postgresql-common/createcluster.conf
+NGINX_MODULES=/etc/nginx/modules-enabled
 
 # One line a group: the verbs that need it | the packages | why.
 DEPS='
@@ -37,6 +38,8 @@ demo  | libmojolicious-perl libev-perl libhttp-parser-xs-perl libcpanel-json-xs-
 test  | libcmocka-dev                                | unit tests
 test  | libdatetime-perl libdatetime-timezone-perl   | what cron lines are checked against
 test  | openssl curl procps                          | certificates for TLS, HTTP/2 requests, looking at processes
+test  | libnginx-mod-nchan libnginx-mod-http-lua libnginx-mod-http-echo | modules that ours has to get along with
+test  | clang libclang-rt-dev valgrind               | fuzzing; errors of memory
 test  | libtest-base-perl libtext-diff-perl libtest-longstring-perl liblist-moreutils-perl libwww-perl libio-socket-ssl-perl libipc-run-perl | what Test::Nginx needs
 '
 
@@ -112,12 +115,12 @@ as_root()
     fi
 }
 
-# Every unit that starts at boot, as the links that say so.
+# Every unit that starts at boot and every module that nginx loads, as the links that say so.
 enabled_links()
 {
-    find /etc/systemd/system /etc/systemd/user /etc/rc[2-5S].d -type l \
+    find /etc/systemd/system /etc/systemd/user /etc/rc[2-5S].d "$NGINX_MODULES" -type l \
         \( -path '*.wants/*' -o -path '*.requires/*' -o -path '/etc/systemd/*/*.service' \
-           -o -path '/etc/rc?.d/S*' \) 2>/dev/null | sort
+           -o -path '/etc/rc?.d/S*' -o -path "$NGINX_MODULES/*" \) 2>/dev/null | sort
 }
 
 # Writes down what the installation may touch, then denies service starts.
@@ -156,6 +159,9 @@ give_back_services()
         /etc/rc?.d/*)
             unit=${unit#S[0-9][0-9]}
             update-rc.d "$unit" disable >/dev/null 2>&1 || true
+            ;;
+        "$NGINX_MODULES"/*)
+            rm -f "$link"
             ;;
         /etc/systemd/user/*)
             deb-systemd-helper --user disable "$unit" >/dev/null 2>&1 || true

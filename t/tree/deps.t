@@ -16,7 +16,8 @@ my $build = "$Bin/../../build.sh";
 
 sub machine {
     my $dir = tempdir(CLEANUP => 1);
-    make_path("$dir/units/multi-user.target.wants", "$dir/usr/sbin", "$dir/etc/postgresql-common");
+    make_path("$dir/units/multi-user.target.wants", "$dir/usr/sbin", "$dir/etc/postgresql-common", "$dir/nginx-modules");
+    symlink '/usr/share/nginx/modules-available/mod-own.conf', "$dir/nginx-modules/50-mod-own.conf";
     symlink '/lib/systemd/system/ssh.service', "$dir/units/multi-user.target.wants/ssh.service";
     return $dir;
 }
@@ -31,7 +32,8 @@ source '$build'
 NOTES=$dir/notes
 POLICY=$dir/usr/sbin/policy-rc.d
 CLUSTER_CONF=$dir/etc/postgresql-common/createcluster.conf
-enabled_links() { find $dir/units -type l | sort; }
+NGINX_MODULES=$dir/nginx-modules
+enabled_links() { find $dir/units $dir/nginx-modules -type l | sort; }
 deb-systemd-helper() { printf '%s\\n' "\$*" >> $dir/helper; }
 systemctl() { :; }
 $code
@@ -58,6 +60,7 @@ sub links {
 my $install = <<'END';
 [ "$("$POLICY" nginx start >/dev/null 2>&1; echo $?)" = 101 ] || { echo "starts are not denied"; exit 9; }
 ln -s /lib/systemd/system/nginx.service DIR/units/multi-user.target.wants/nginx.service
+ln -s /usr/share/nginx/modules-available/mod-new.conf DIR/nginx-modules/50-mod-new.conf
 END
 
 {
@@ -69,6 +72,8 @@ END
     ok(!-e "$dir/usr/sbin/policy-rc.d", 'no policy-rc.d is left where none was');
     is(links($dir), 'ssh.service', 'the new unit is disabled, the old one is not');
     is(slurp("$dir/helper"), "disable nginx.service\n", 'and Debian is told');
+    is(join(' ', map { s{.*/}{}r } glob "$dir/nginx-modules/*"), '50-mod-own.conf',
+        "the machine's nginx loads what it loaded before");
     like($said, qr/left disabled: nginx\.service/, 'and the person');
     ok(!-e "$dir/notes", 'no notes are left');
 }
