@@ -53,6 +53,11 @@ END
 
 # nothing of hiredis is exported
 my (undef, $symbols) = run_limited([ 'nm', '-D', '--defined-only', $ours ]);
-unlike($symbols, qr/\b(?:redis|sds|hi_)\w+/, 'hiredis stays inside the module') if $symbols =~ /ngx_http_study_module/;
+like($symbols, qr/ ngx_http_study_module$/m, 'the symbols of the module');
+unlike($symbols, qr/\b(?:redis|sds|hi_)\w+/, 'hiredis stays inside the module');
+(undef, $symbols) = run_limited([ 'nm', '-D', '--undefined-only', $ours ]);
+unlike($symbols, qr/\b(?:redis|sds|hi_)\w+/, 'which does not look for another');
+(undef, $symbols) = run_limited([ 'nm', '-D', '--defined-only', "$modules/ngx_nchan_module.so" ]);
+like($symbols, qr/ redisReader\w+$/m, 'as nchan would offer it');
 
 done_testing();
