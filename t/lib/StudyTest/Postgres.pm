@@ -208,6 +208,7 @@ sub stop {
 
 sub DESTROY {
     my ($self) = @_;
+    local $?;
     return if !$self->{proc} || $self->{proc}{owner} != $$;
     $self->stop;
     return;

@@ -140,6 +140,7 @@ sub stop {
 
 sub DESTROY {
     my ($self) = @_;
+    local $?;
     $self->stop if $self->{proc} && $self->{proc}{owner} == $$;
     return;
 }
