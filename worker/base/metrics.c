@@ -48,6 +48,7 @@ static const struct description descriptions[METRIC_COUNT] = {
     [METRIC_DEAD_EVENTS] = {"study_worker_dead_events", GAUGE, {NULL}, NULL, "Rows of dead_event not yet dealt with."},
     [METRIC_SCHEDULE_LAG_SECONDS] = {"study_worker_schedule_lag_seconds", GAUGE, {NULL}, NULL, "Age of the oldest due firing not yet collected."},
     [METRIC_LAST_FIRING_TIMESTAMP] = {"study_worker_last_firing_timestamp_seconds", GAUGE, {"schedule"}, NULL, "Unix time of a schedule's last firing."},
+    [METRIC_RETENTION_ROWS_TOTAL] = {"study_worker_retention_rows_total", COUNTER, {"kind"}, NULL, "Rows (of notices: texts) that retention has taken away."},
     [METRIC_FIRINGS_TOTAL] = {"study_worker_firings_total", COUNTER, {"outcome"}, NULL, "Firings, by how they came about."},
     [METRIC_DIGESTS] = {"study_worker_digests", GAUGE, {"state"}, NULL, "Digests by state; finished ones of the last day only."},
     [METRIC_OUTBOX] = {"study_worker_outbox", GAUGE, {"state"}, NULL, "Replies by state; finished ones of the last day, parked ones all."},

@@ -24,6 +24,7 @@ enum metric {
     METRIC_DEAD_EVENTS,           /* gauge */
     METRIC_SCHEDULE_LAG_SECONDS,  /* gauge: oldest due firing not yet collected */
     METRIC_LAST_FIRING_TIMESTAMP, /* gauge {schedule} */
+    METRIC_RETENTION_ROWS_TOTAL,  /* counter {kind}: message, digest, dead_event ... */
     METRIC_FIRINGS_TOTAL,         /* counter {outcome}: fired, skipped, triggered ... */
     METRIC_DIGESTS,               /* gauge {state} */
     METRIC_OUTBOX,                /* gauge {state} */

@@ -23,10 +23,12 @@
 #define EVENT_TEXT_MAX  200000 /* code points of a message, as the table has it */
 #define EVENT_FILES_MAX 100
 
-/* [privacy]: what is recorded beyond our own people in public channels. */
+/* [privacy]: what is recorded beyond our own people in public channels, and what is not any more:
+ * a message posted longer than `retention_us` before its event came (0: no limit). */
 struct event_rules {
     bool private_channels;
     bool external_members;
+    int64_t retention_us;
 };
 
 enum event_effect {

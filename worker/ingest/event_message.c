@@ -145,6 +145,12 @@ static bool take_message(const struct reading *r, const struct json *message)
         m->thread_ts = STR_NULL; /* a thread's first message is no reply */
     }
     m->posted_at_us = ts_us(m->ts);
+    /* What retention has taken away must not come back by a repeat or an edit. */
+    if (r->rules->retention_us > 0 &&
+        m->posted_at_us < out->received_at_us - r->rules->retention_us) {
+        event_ignore(out, "too_old");
+        return false;
+    }
     return true;
 }
 

@@ -3,7 +3,8 @@
  * nobody holds are claimed; those whose accept logs have caught up, or which have waited long
  * enough, are collected, a slice each in turn. Nothing in a turn waits for one firing, so one that
  * has to wait never delays another. Every step is a transaction of its own and any number of
- * schedulers may do the same at the same time.
+ * schedulers may do the same at the same time. Between times it lets go, in small pieces, what
+ * retention does not allow to be kept.
  */
 #include "proc/role.h"
 
@@ -16,6 +17,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "db/firings.h"
+#include "db/retention.h"
 #include "proc/catchup.h"
 #include "proc/outage.h"
 #include "proc/signals.h"
@@ -28,6 +30,9 @@
 #define WAITING_MS    100  /* between two looks at accept logs that have not caught up */
 #define LOCKED_MS     50   /* what is due is in other hands */
 #define BROKEN_MS     5000 /* an operator must act: a table or a right is missing */
+#define SWEEP_MS      60000
+#define SWEEP_MORE_MS 250 /* while there is more: a backlog of days goes in minutes */
+#define SWEEP_ROWS    1000
 
 struct held {
     struct firing_claim claim;
@@ -46,6 +51,7 @@ struct scheduler {
     struct held held[HELD_MAX];
     size_t held_count;
     int64_t renew_at_ms;
+    int64_t retention_s, sweep_at_ms;
     bool listening;
 };
 
@@ -202,6 +208,33 @@ static bool collect(struct scheduler *s, size_t i, bool *progress, struct error 
     return true;
 }
 
+static bool sweep(struct scheduler *s, struct error *err)
+{
+    struct retention_counts counts;
+
+    if (clock_boot_ms() < s->sweep_at_ms) {
+        return true;
+    }
+    if (!db_retention_sweep(s->pg, s->retention_s, SWEEP_ROWS, &counts, err)) {
+        return false;
+    }
+    const struct {
+        const char *kind;
+        int64_t rows;
+    } kinds[] = {
+        {"message", counts.messages},       {"digest", counts.digests},
+        {"dead_event", counts.dead_events}, {"applied", counts.applied},
+        {"firing", counts.firings},         {"notice", counts.notices},
+    };
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (kinds[i].rows > 0) {
+            metrics_add(METRIC_RETENTION_ROWS_TOTAL, kinds[i].kind, NULL, (double)kinds[i].rows);
+        }
+    }
+    s->sweep_at_ms = clock_boot_ms() + (counts.more ? SWEEP_MORE_MS : SWEEP_MS);
+    return true;
+}
+
 static bool turn(struct scheduler *s, bool *progress, struct error *err)
 {
     *progress = false;
@@ -219,7 +252,7 @@ static bool turn(struct scheduler *s, bool *progress, struct error *err)
             return false;
         }
     }
-    return true;
+    return sweep(s, err);
 }
 
 /* --- the loop --- */
@@ -312,6 +345,7 @@ int role_schedule(const struct role *role)
         .max_wait_ms = config_int(config, "schedule", "max_wait"),
         .window_s = config_int(config, "schedule", "missed_window") / 1000,
         .deadline_ms = config_int(config, "digest", "deadline"),
+        .retention_s = config_int(config, "privacy", "retention") / 1000,
     };
     bool misconfigured = false;
     struct error err;

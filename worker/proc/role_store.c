@@ -421,6 +421,7 @@ static bool open_store(struct store *s, const struct role *role, struct error *e
 {
     s->rules.private_channels = config_bool(role->config, "privacy", "private_channels");
     s->rules.external_members = config_bool(role->config, "privacy", "external_members");
+    s->rules.retention_us = config_int(role->config, "privacy", "retention") * 1000;
     s->lease_ms = config_int(role->config, "store", "lease");
     s->poll_ms = config_int(role->config, "store", "poll");
     s->stop_fd = signals_stop_fd();

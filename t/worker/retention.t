@@ -1,0 +1,107 @@
+#!/usr/bin/perl
+
+# What is older than [privacy] retention goes, whatever is younger or unfinished stays, and
+# an event about something older is not recorded again.
+
+use strict;
+use warnings;
+
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+
+use Test::More;
+
+use JSON::PP qw(encode_json);
+
+use StudyTest::Event ();
+use StudyTest::Postgres ();
+use StudyTest::Proc qw(scratch_dir wait_for);
+use StudyTest::Redis ();
+use StudyTest::Worker ();
+
+my $dir = scratch_dir('retention');
+my $redis = StudyTest::Redis->start(dir => "$dir/redis");
+my $pg = StudyTest::Postgres->start(dir => "$dir/pg");
+my $worker = StudyTest::Worker->new(
+    dir => "$dir/worker", redis => $redis, postgres => $pg,
+    slack_url => 'http://127.0.0.1:9/api/', openai_url => 'http://127.0.0.1:9/v1',
+    config => { privacy => { retention => '30d' }, map { $_ => { processes => 0 } } qw(digest deliver) },
+);
+$worker->migrate;
+my $db = $pg->dbh;
+
+sub value { return ($db->selectrow_array(shift, undef, @_))[0] }
+
+$db->do(q{DELETE FROM study.schedule});
+$db->do(q{INSERT INTO study.team (team_id) VALUES ('T1')});
+$db->do(q{INSERT INTO study.member (team_id, user_id) VALUES ('T1', 'U1')});
+my $schedule = value(q{INSERT INTO study.schedule (name, kind, cron, time_zone, paused)
+    VALUES ('never', 'daily', '0 0 1 1 *', 'UTC', true) RETURNING schedule_id});
+
+# More than one sweep takes: 2,500 old messages, half of them tombstones, and some young ones.
+$db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at, deleted)
+    SELECT 'T1', 'C1', (1700000000 + n)::text || '.000100', 'U1',
+        CASE WHEN n % 2 = 0 THEN '' ELSE 'Old note ' || n END,
+        now() - interval '31 days', now() - interval '31 days', n % 2 = 0
+    FROM generate_series(1, 2500) AS n});
+$db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
+    SELECT 'T1', 'C1', (1750000000 + n)::text || '.000100', 'U1', 'Young note ' || n,
+        now() - interval '29 days', now() FROM generate_series(1, 10) AS n});
+
+# A digest: its age in days, its state, and the state of its reply (none: '').
+my $minute = 0;
+my %digest;
+for my $row ([ old_sent => 31, 'made', 'sent' ], [ old_doubtful => 31, 'made', 'doubtful' ],
+    [ old_pending => 31, 'pending', '' ], [ old_cancelled => 31, 'cancelled', '' ], [ young => 29, 'made', 'sent' ])
+{
+    my ($name, $days, $state, $reply) = @$row;
+    my $firing = value(q{INSERT INTO study.firing (schedule_id, time_zone, fire_at, state, created_at, done_at)
+        VALUES (?, 'UTC', now() - make_interval(days => ?, mins => ?), 'done', now() - make_interval(days => ?), now())
+        RETURNING firing_id}, $schedule, $days, ++$minute, $days);
+    my $id = $digest{$name} = value(q{INSERT INTO study.digest (firing_id, schedule_id, team_id, user_id, state, deadline, created_at)
+        VALUES (?, ?, 'T1', 'U1', ?, now(), now() - make_interval(days => ?)) RETURNING digest_id},
+        $firing, $schedule, $state, $days);
+    next if $reply eq '';
+    $db->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, digest_id, source_version, body, state, sent_ts, created_at)
+        VALUES (?, 'digest', 'T1', 'U1', ?, 1, '{"text":"words"}', ?, ?, now() - make_interval(days => ?))},
+        undef, "digest:$id:1", $id, $reply, $reply eq 'sent' ? '1700000000.000100' : undef, $days);
+}
+$db->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, body, state, sent_ts, created_at)
+    VALUES ('notice:T1:U1', 'notice', 'T1', 'U1', '{"text":"words"}', 'sent', '1700000000.000100', now() - interval '31 days')});
+for my $days (29, 31) {
+    $db->do(q{INSERT INTO study.dead_event (reason, detail, element, element_sha, created_at)
+        VALUES ('bad_json', 'here', 'x', sha256(?::text::bytea), now() - make_interval(days => ?))}, undef, $days, $days);
+    $db->do(q{INSERT INTO study.applied (identity, applied_at) VALUES (?, now() - make_interval(days => ?))}, undef, "event:$days", $days);
+}
+
+$worker->start;
+wait_for { value(q{SELECT count(*) FROM study.message}) == 10 } 60, 'old messages to go';
+wait_for { value(q{SELECT count(*) FROM study.firing}) == 3 } 60, 'old firings to go';
+
+is(value(q{SELECT count(*) FROM study.message WHERE text LIKE 'Young%'}), 10, 'young messages stay');
+is_deeply($db->selectcol_arrayref(q{SELECT digest_id FROM study.digest ORDER BY digest_id}),
+    [ sort { $a <=> $b } @digest{qw(old_doubtful old_pending young)} ], 'finished digests go, others stay');
+is_deeply($db->selectcol_arrayref(q{SELECT identity FROM study.outbox ORDER BY outbox_id}),
+    [ "digest:$digest{old_doubtful}:1", "digest:$digest{young}:1", 'notice:T1:U1' ], 'replies go with their digests');
+is(value(q{SELECT count(*) FROM study.outbox WHERE kind = 'notice' AND body IS NULL}), 1,
+    'a notice keeps its row and loses its text');
+is_deeply($db->selectcol_arrayref(q{SELECT identity FROM study.applied}), ['event:29'], 'old identities go');
+is(value(q{SELECT count(*) FROM study.dead_event}), 1, 'old dead events go');
+
+# Slack repeats an old message, and somebody edits one: neither comes back.
+my $old = StudyTest::Event::message(team => 'T1', user => 'U1', channel => 'C1', text => 'From long ago.',
+    ts => (time - 31 * 86400) . '.000100');
+my $new = StudyTest::Event::message(team => 'T1', user => 'U1', channel => 'C1', text => 'From yesterday.',
+    ts => (time - 86400) . '.000100');
+my $head = sprintf '{"v":1,"kind":"event","received_at":%d,"retry_num":0,"retry_reason":"",'
+    . '"content_type":"application/json","request_id":"r","idempotency_key":""}' . "\n", time * 1000;
+$redis->client->rpush('study:{ingest}:pending', map { $head . encode_json($_) }
+    $old, StudyTest::Event::edited($old, text => 'From long ago, edited.'), $new);
+wait_for { value(q{SELECT count(*) FROM study.message WHERE text = 'From yesterday.'}) } 30, 'the young one';
+is(value(q{SELECT count(*) FROM study.message WHERE text LIKE 'From long ago%'}), 0, 'what is too old is not recorded');
+wait_for { ($worker->metrics->{'study_worker_events_total{outcome="ignored"}'} // 0) == 2 } 10, 'the counter';
+
+my $metrics = $worker->metrics;
+is($metrics->{'study_worker_retention_rows_total{kind="message"}'}, 2500, 'counted');
+$worker->stop;
+done_testing;

@@ -1,0 +1,25 @@
+/*
+ * What is older than [privacy] retention goes, a small transaction at a time, so that nobody waits
+ * for it: messages and tombstones, finished digests with their replies, dead events, applied
+ * identities, firings without digests, and the text of notices (their rows stay: they are why a
+ * member is not told twice). A reply that is not finished keeps its digest.
+ */
+#ifndef STUDY_DB_RETENTION_H
+#define STUDY_DB_RETENTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "io/pg.h"
+
+struct retention_counts {
+    int64_t messages, digests, dead_events, applied, firings, notices;
+    bool more; /* one of them reached the limit */
+};
+
+/* At most `limit` rows of each kind. Rows that another process holds are left for the next time. */
+bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t limit,
+                        struct retention_counts *counts, struct error *err);
+
+#endif
