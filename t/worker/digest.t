@@ -333,6 +333,15 @@ subtest 'many at once, a bounded number of connections' => sub {
     $openai->set(delay => 0);
 };
 
+subtest 'tokens are counted' => sub {
+    my $metrics;
+    ok(wait_for(sub { $metrics = eval { $out->worker->metrics }; $metrics && grep {/^study_worker_tokens_total/} keys %$metrics }, 15), 'there is a metric');
+    for my $direction (qw(prompt completion)) {
+        my ($name) = grep {/^study_worker_tokens_total\{.*"$direction"/} keys %$metrics;
+        cmp_ok($metrics->{ $name // '' } // 0, '>', 0, $name // $direction);
+    }
+};
+
 unlike($out->log, qr/$SECRET|sk-standin|killcase|quota notes/, 'no text and no key in the log');
 $out->stop;
 done_testing;

@@ -100,6 +100,23 @@ subtest 'no model at all' => sub {
     $out->stop;
 };
 
+subtest 'a crowd that was never told' => sub {
+    my $out = StudyTest::Outgoing->start(deliver => 0, worker => 0);
+    my $dbh = $out->dbh;
+    $dbh->do("UPDATE study.team SET url = 'https://t0study.slack.com/'");
+    $dbh->do("INSERT INTO study.member (team_id, user_id) SELECT 'T0STUDY', 'U' || lpad(g::text, 6, '0') FROM generate_series(1, 1200) g");
+    $dbh->do("INSERT INTO study.firing (schedule_id, time_zone, fire_at, state, trigger_key) SELECT schedule_id, 'Asia/Seoul', now(), 'done', 'crowd' FROM study.schedule WHERE name = 'daily'");
+    $dbh->do("INSERT INTO study.digest (firing_id, schedule_id, team_id, user_id, deadline) SELECT f.firing_id, f.schedule_id, m.team_id, m.user_id, now() + interval '1 h' FROM study.firing f, study.member m");
+    $out->worker->start(wait => 0);
+    my $count = sub { $out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice'") };
+    ok(wait_for(sub { $count->() >= 1200 }, 30), 'each gets a notice, in several transactions');
+    sleep 2.5;
+    is($count->(), 1200, 'and one only');
+    is($out->value('SELECT count(*) FROM study.lane WHERE due_at IS NOT NULL'), 1200, 'in a lane of their own');
+    is($out->openai->count('chat/completions'), 0, 'no call before');
+    $out->stop;
+};
+
 subtest 'bad prompts stop the start' => sub {
     my $out = StudyTest::Outgoing->start(worker => 0);
     my $dir = "$out->{dir}/prompts";

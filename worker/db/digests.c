@@ -462,8 +462,8 @@ bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count
     return ok;
 }
 
-bool notices_owed(struct pg *pg, const char *language, int limit, struct notice_owed **owed,
-                  size_t *count, struct error *err)
+bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
+                  struct notice_owed **owed, size_t *count, struct error *err)
 {
     static const char sql[] =
         "SELECT DISTINCT d.team_id, d.user_id, COALESCE(m.language, t.language, $1)"
@@ -472,8 +472,10 @@ bool notices_owed(struct pg *pg, const char *language, int limit, struct notice_
         "  JOIN study.team t USING (team_id)"
         " WHERE d.state IN ('pending', 'running') AND m.noticed_at IS NULL"
         "   AND m.digests AND m.consent <> 'no' AND t.state = 'active'"
+        "   AND (d.team_id, d.user_id) > ($3, $4)"
         "   AND NOT EXISTS (SELECT FROM study.outbox o"
-        "                    WHERE o.identity = 'notice:' || d.team_id || ':' || d.user_id)"
+        "                    WHERE o.identity = ('notice:' || d.team_id || ':' || d.user_id)"
+        "                                       COLLATE \"default\")"
         " ORDER BY 1, 2 LIMIT $2";
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
@@ -483,6 +485,8 @@ bool notices_owed(struct pg *pg, const char *language, int limit, struct notice_
     *count = 0;
     pg_arg_cstr(args, language);
     pg_arg_int(args, limit);
+    pg_arg_cstr(args, after != NULL ? after->team_id : "");
+    pg_arg_cstr(args, after != NULL ? after->user_id : "");
     ok = pg_exec(pg, sql, args, &res, err);
     if (ok && pg_rows(res) > 0) {
         *count = (size_t)pg_rows(res);

@@ -101,8 +101,9 @@ struct notice_owed {
     char *user_id;
     char *language;
 };
-bool notices_owed(struct pg *pg, const char *language, int limit, struct notice_owed **owed,
-                  size_t *count, struct error *err);
+/* In order, those behind `after` (NULL: from the first). */
+bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
+                  struct notice_owed **owed, size_t *count, struct error *err);
 void notices_free(struct notice_owed **owed, size_t count);
 
 #endif

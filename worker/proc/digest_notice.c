@@ -100,19 +100,24 @@ bool notices_add(struct pg *pg, const struct config *config, const struct prompt
                  struct error *err)
 {
     const char *language = config_string(config, "digest", "language");
-    struct notice_owed *owed;
-    size_t count;
+    struct notice_owed *owed = NULL;
+    size_t count = 0;
     bool ok;
 
     do {
-        ok = notices_owed(pg, language, NOTICES_MAX, &owed, &count, err);
+        struct notice_owed *before = owed;
+        size_t before_count = count;
+
+        ok = notices_owed(pg, language, count > 0 ? &before[count - 1] : NULL, NOTICES_MAX, &owed,
+                          &count, err);
+        notices_free(&before, before_count);
         if (ok && count > 0) {
             ok = add_rows(pg, config, prompts, owed, count, err);
-            if (ok) {
-                log_info("%zu members are to be told what is kept and who sees it", count);
-            }
         }
-        notices_free(&owed, count);
+        if (ok && count > 0) {
+            log_info("%zu members are to be told what is kept and who sees it", count);
+        }
     } while (ok && count == NOTICES_MAX);
+    notices_free(&owed, count);
     return ok;
 }
