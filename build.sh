@@ -118,9 +118,12 @@ as_root()
 # Every unit that starts at boot and every module that nginx loads, as the links that say so.
 enabled_links()
 {
-    find /etc/systemd/system /etc/systemd/user /etc/rc[2-5S].d "$NGINX_MODULES" -type l \
-        \( -path '*.wants/*' -o -path '*.requires/*' -o -path '/etc/systemd/*/*.service' \
-           -o -path '/etc/rc?.d/S*' -o -path "$NGINX_MODULES/*" \) 2>/dev/null | sort
+    {
+        find /etc/systemd/system /etc/systemd/user /etc/rc[2-5S].d "$NGINX_MODULES" -type l \
+            \( -path '*.wants/*' -o -path '*.requires/*' -o -path '/etc/systemd/*/*.service' \
+               -o -path '/etc/rc?.d/S*' -o -path "$NGINX_MODULES/*" \) 2>/dev/null ||
+            true        # not every machine has every directory
+    } | sort
 }
 
 # Writes down what the installation may touch, then denies service starts.

@@ -15,7 +15,7 @@ use Time::HiRes qw(time);
 
 use StudyTest::Event qw(message);
 use StudyTest::Nginx;
-use StudyTest::Proc qw(root_dir run_limited scratch_dir slurp spew);
+use StudyTest::Proc qw(free_port root_dir run_limited scratch_dir slurp spew);
 use StudyTest::Redis;
 use StudyTest::Slack qw(signed_headers);
 
@@ -73,6 +73,10 @@ my $secret = 'a secret of this test';
         ok($conf =~ s/\Q$path\E/$moved{$path}/g, "the example names $path");
     }
     $conf =~ s/^user .*\n//m if $> != 0;
+    my ($tls, $plain) = (free_port(), free_port());
+    $conf =~ s/listen \[::\]:443/listen [::1]:$tls/ or die 'no IPv6';
+    $conf =~ s/listen 443/listen 127.0.0.1:$tls/ or die 'no 443';
+    $conf =~ s/127\.0\.0\.1:8081/127.0.0.1:$plain/ or die 'no 8081';
     # Debian's directories for what does not fit into memory are root's.
     my $temp = join '', map { "    ${_}_temp_path $own/$_;\n" } qw(client_body proxy fastcgi uwsgi scgi);
     $conf =~ s/^http \{\n/$&$temp/m or die 'no http block';

@@ -26,6 +26,7 @@ sub machine {
 sub shell {
     my ($dir, $code) = @_;
 
+    $code =~ s/BUILD/'$build'/g;
     my $script = <<"END";
 set -eu
 source '$build'
@@ -133,6 +134,19 @@ END
     my ($status, $said) = shell($dir, $code);
     is($status, 0, "PostgreSQL's setting") or diag($said);
     is(slurp("$dir/etc/postgresql-common/createcluster.conf"), "ssl = on\n", '... is as it was');
+}
+
+# The real list of what is enabled, where some of the directories are not.
+{
+    my $dir = machine();
+    my ($status, $said) = shell($dir, <<'END');
+unset -f enabled_links
+eval "$(sed -n '/^enabled_links()/,/^}/p' BUILD)"
+NGINX_MODULES=/nowhere/at-all
+hold_services
+give_back_services
+END
+    is($status, 0, 'a machine that lacks a directory of links') or diag($said);
 }
 
 # And on this very machine, whatever has run before.
