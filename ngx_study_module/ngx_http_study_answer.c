@@ -140,6 +140,14 @@ ngx_http_study_request_id(ngx_http_request_t *r,
 
     s = smcf->random;
 
+    if ((s[0] | s[1] | s[2] | s[3]) == 0
+        && RAND_bytes((u_char *) s, sizeof(smcf->random)) != 1)
+    {
+        ngx_ssl_error(NGX_LOG_ALERT, r->connection->log, 0,
+                      "RAND_bytes() failed");
+        return NULL;
+    }
+
     for (i = 0; i < sizeof(raw); i += sizeof(uint64_t)) {
         n = s[1] * 5;
         n = ((n << 7) | (n >> 57)) * 9;

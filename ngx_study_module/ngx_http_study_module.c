@@ -599,11 +599,6 @@ ngx_http_study_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    if (RAND_bytes((u_char *) smcf->random, sizeof(smcf->random)) != 1) {
-        ngx_ssl_error(NGX_LOG_EMERG, cycle->log, 0, "RAND_bytes() failed");
-        return NGX_ERROR;
-    }
-
     ngx_http_study_metrics_start(smcf);
 
     peers = smcf->peers.elts;

@@ -437,7 +437,8 @@ struct ngx_http_study_peer_s {
 
     ngx_http_study_state_e        state;
     ngx_http_study_outcome_e      reason;       /* why it is down */
-    ngx_uint_t                    failures;     /* attempts, in a row */
+    ngx_uint_t                    failures;     /* in a row */
+    ngx_uint_t                    attempts;     /* addresses, since then */
     ngx_msec_t                    since;        /* ready */
     ngx_msec_t                    avoid;        /* refused us; not before */
     ngx_msec_t                    logged;

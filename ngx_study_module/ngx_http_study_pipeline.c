@@ -226,6 +226,12 @@ ngx_http_study_pipeline_read(ngx_event_t *rev)
         return;
     }
 
+    if (c->close && c->error) {
+        /* worker_shutdown_timeout is over */
+        ngx_http_study_redis_fail(peer, NGX_HTTP_STUDY_REDIS_LOST);
+        return;
+    }
+
     do {
         n = c->recv(c, buf, sizeof(buf));
 

@@ -234,6 +234,7 @@ ngx_http_study_redis_hello(ngx_http_study_peer_t *peer,
 
     ngx_http_study_redis_state(peer, NGX_HTTP_STUDY_READY);
     peer->since = ngx_current_msec;
+    peer->attempts = 0;
 
     if (peer->failures) {
         peer->log.log_level = ngx_cycle->log->log_level;
@@ -259,14 +260,20 @@ ngx_http_study_redis_fail(ngx_http_study_peer_t *peer,
     ngx_http_study_outcome_e reason)
 {
     ngx_msec_t  delay;
-    ngx_uint_t  well;
+    ngx_uint_t  well, other;
 
     /* "failures" is reset by an acknowledged push */
 
-    well = peer->state == NGX_HTTP_STUDY_READY
-           && reason == NGX_HTTP_STUDY_REDIS_DOWN
+    well = reason == NGX_HTTP_STUDY_REDIS_DOWN
+           && peer->state == NGX_HTTP_STUDY_READY
            && (peer->failures == 0
                || ngx_current_msec - peer->since >= NGX_HTTP_STUDY_STABLE);
+
+    /* a name may have addresses of which only one is served */
+
+    other = reason == NGX_HTTP_STUDY_REDIS_DOWN
+            && peer->state == NGX_HTTP_STUDY_CONNECTING
+            && ++peer->attempts < peer->naddrs;
 
     ngx_http_study_redis_close(peer);
 
@@ -275,6 +282,10 @@ ngx_http_study_redis_fail(ngx_http_study_peer_t *peer,
 
     if (well) {
         peer->failures = 0;
+        delay = 0;
+        ngx_http_study_redis_state(peer, NGX_HTTP_STUDY_CLOSED);
+
+    } else if (other) {
         delay = 0;
         ngx_http_study_redis_state(peer, NGX_HTTP_STUDY_CLOSED);
 
@@ -292,6 +303,7 @@ ngx_http_study_redis_fail(ngx_http_study_peer_t *peer,
         delay = delay / 2 + (ngx_msec_t) ngx_random() % (delay / 2 + 1);
 
         peer->failures++;
+        peer->attempts = 0;
         ngx_http_study_redis_state(peer, NGX_HTTP_STUDY_DOWN);
     }
 

@@ -191,9 +191,10 @@ ngx_http_study_same_peer(ngx_http_study_peer_t *a, ngx_http_study_peer_t *b)
            && a->timeout == b->timeout
            && a->max_pending == b->max_pending
            && (!a->named
-               || a->own_resolver
-               || (a->resolver == b->resolver
-                   && a->resolver_timeout == b->resolver_timeout));
+               || (a->own_resolver
+                   ? b->resolver == NULL
+                   : a->resolver == b->resolver
+                     && a->resolver_timeout == b->resolver_timeout));
 }
 
 

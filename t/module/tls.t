@@ -60,6 +60,8 @@ sub accepts {
 
     my $nginx = with($address, $more);
     take_elements($redis);
+    wait_for { $nginx->metrics->{'study_nginx_redis_connections{state="ready"}'} } 20 * slow(), "$name: ready"
+        if slow() > 1;
     is($nginx->post($event)->{status}, 200, "$name: 200");
     is(scalar take_elements($redis), 1, "$name: the element is there");
     $nginx->stop;
