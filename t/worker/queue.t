@@ -123,9 +123,8 @@ subtest 'a lease lost while PostgreSQL is away' => sub {
     events($store, 'let go', 8);
     $store->leased;
     wait_for { $store->value('SELECT count(*) FROM pg_locks WHERE NOT granted') } 30, 'it to wait';
-    eval { $lock->disconnect };
-    $store->{dbh}->disconnect;
     $store->pg->crash;
+    eval { $_->disconnect } for $lock, $store->{dbh};
     my ($batch) = $store->client->zrange($store->key('leases'), 0, -1);
     $store->client->zrem($store->key('leases'), $batch);      # taken away by somebody slow: not yet put anywhere
     ok(wait_for(sub { $lost->() >= 1 }, 30, 'it to notice'), 'the lost lease is counted');
