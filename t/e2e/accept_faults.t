@@ -88,14 +88,22 @@ if (!$disturber) {
 
 # --- what happens to Redis, while the sender runs -----------------------------------
 
+sub stop_for {
+    my ($seconds) = @_;
+
+    kill STOP => $redis->pid;
+    sleep $seconds;
+    kill CONT => $redis->pid;
+    return;
+}
+
+# A long stop ends after nginx has given up and connects anew: what it had sent is still
+# there to be read.
 my %redis_fault = (
-    stopped   => sub {
-        kill STOP => $redis->pid;
-        sleep between(0.2, 2.2);
-        kill CONT => $redis->pid;
-    },
-    killed    => sub { $redis->crash; sleep between(0, 0.8); $redis->restart },
-    restarted => sub { $redis->stop; sleep between(0, 0.8); $redis->restart },
+    stopped            => sub { stop_for(between(0.2, 1.4)) },
+    'stopped for long' => sub { stop_for(between(1.5, 2.1)) },
+    killed             => sub { $redis->crash; sleep between(0, 0.8); $redis->restart },
+    restarted          => sub { $redis->stop; sleep between(0, 0.8); $redis->restart },
 );
 
 my $sender = StudyTest::Proc->start(
