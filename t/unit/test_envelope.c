@@ -143,7 +143,7 @@ static void reads_what_the_module_pushes(void **state)
         {"element-interaction", ENVELOPE_INTERACTION, EVENT_IGNORED},
         {"element-trigger", ENVELOPE_TRIGGER, EVENT_TRIGGER},
     };
-    const struct event_rules rules = {false, false};
+    const struct event_rules rules = {.private_channels = false};
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
