@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct event_rules rules = {true, true};
+    static const struct event_rules rules = {.private_channels = true, .external_members = true};
     struct str element = {(const char *)data, size};
     struct envelope envelope;
     struct event event;

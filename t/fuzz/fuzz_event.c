@@ -86,7 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     for (int wide = 0; wide < 2; wide++) {
-        const struct event_rules rules = {wide, wide};
+        const struct event_rules rules = {
+            .private_channels = wide, .external_members = wide, .retention_us = wide ? 1 : 0};
         struct envelope envelope = {
             .kind = kinds[data[0] % 4],
             .received_at_ms = 1795372952123,
