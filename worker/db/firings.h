@@ -64,8 +64,9 @@ bool db_firings_next_ms(struct pg *pg, int64_t *ms, struct error *err);
 struct firing_slice_limits {
     int64_t members;
     int64_t lease_ms;
-    int64_t deadline_ms; /* of the digests, from now */
-    bool overdue;        /* written down: the accept logs had not caught up */
+    int64_t deadline_ms;   /* of the digests, from now */
+    bool overdue;          /* written down: the accept logs had not caught up */
+    bool private_channels; /* what was stored of them while the setting was on */
 };
 
 enum firing_slice { FIRING_MORE, FIRING_DONE, FIRING_BUSY, FIRING_LOST };

@@ -36,7 +36,7 @@ static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct s
                        struct pg_result **res, struct error *err)
 {
     static const char sql[] =
-        "SELECT s.team_id, s.channel_id, COALESCE(f.cursor_team::text, ''),"
+        "SELECT s.team_id, s.channel_id, COALESCE(f.cursor_team::text, s.team_id::text, ''),"
         "  COALESCE(f.cursor_user::text, ''), (extract(epoch FROM f.fire_at) * 1000000)::bigint,"
         "  (extract(epoch FROM f.fire_at - CASE s.kind WHEN 'weekly' THEN interval '192 hours'"
         "    ELSE interval '48 hours' END) * 1000000)::bigint"
@@ -80,6 +80,8 @@ static const char slice_sql[] =
     "   WHERE m.team_id = s.team_id AND m.user_id = s.user_id AND NOT m.deleted"
     "    AND m.posted_at >= $9 AND m.accepted_at < $10 AND ($5 IS NULL OR m.channel_id = $5)"
     "    AND study.is_record(m.text, m.files)"
+    "    AND ($14 OR (SELECT c.private FROM study.channel c WHERE c.team_id = m.team_id"
+    "     AND c.channel_id = m.channel_id) IS NOT TRUE)"
     "    AND (SELECT i.digest_id FROM study.digest_item i WHERE i.team_id = m.team_id"
     "     AND i.channel_id = m.channel_id AND i.ts = m.ts AND i.schedule_id = $3) IS NULL) r"
     "  WHERE s.wanted AND r.stamps IS NOT NULL),"
@@ -126,6 +128,7 @@ static bool collect(struct pg *pg, const struct firing_claim *claim, const struc
     pg_arg_int(args, limits->deadline_ms);
     pg_arg_int(args, limits->lease_ms);
     pg_arg_bool(args, limits->overdue);
+    pg_arg_bool(args, limits->private_channels);
     bool ok = pg_exec(pg, slice_sql, args, &res, err);
     if (ok && pg_rows(res) != 1) {
         ok = error_set(err, ERROR_LOST, "firing %lld is no longer ours",

@@ -322,7 +322,9 @@ static bool open_connection(struct redis *r, struct error *err)
     }
     r->context = redisConnectFd(fd);
     if (r->context == NULL || r->context->err != 0) {
-        close(fd);
+        if (r->context == NULL) {
+            close(fd); /* otherwise the context owns it */
+        }
         error_set(err, ERROR_SYSTEM, "out of memory");
         return drop(r, err);
     }

@@ -23,16 +23,17 @@
 #include "proc/signals.h"
 #include "schedule/due.h"
 
-#define HELD_MAX      32
-#define LEASE_MS      15000
-#define SLICE_MEMBERS 1000
-#define POLL_MS       1000 /* the safety net under NOTIFY */
-#define WAITING_MS    100  /* between two looks at accept logs that have not caught up */
-#define LOCKED_MS     50   /* what is due is in other hands */
-#define BROKEN_MS     5000 /* an operator must act: a table or a right is missing */
-#define SWEEP_MS      60000
-#define SWEEP_MORE_MS 250 /* while there is more: a backlog of days goes in minutes */
-#define SWEEP_ROWS    1000
+#define HELD_MAX       32
+#define LEASE_MS       15000
+#define SLICE_MEMBERS  1000
+#define POLL_MS        1000 /* the safety net under NOTIFY */
+#define WAITING_MS     100  /* between two looks at accept logs that have not caught up */
+#define LOCKED_MS      50   /* what is due is in other hands */
+#define BROKEN_MS      5000 /* an operator must act: a table or a right is missing */
+#define SWEEP_MS       60000
+#define SWEEP_MORE_MS  250 /* while there is more: a backlog of days goes in minutes */
+#define SWEEP_ROWS     1000
+#define SWEEP_LIMIT_MS 3000 /* a statement; leases are renewed every LEASE_MS / 3 */
 
 struct held {
     struct firing_claim claim;
@@ -51,7 +52,8 @@ struct scheduler {
     struct held held[HELD_MAX];
     size_t held_count;
     int64_t renew_at_ms;
-    int64_t retention_s, sweep_at_ms;
+    int64_t retention_s, sweep_at_ms, deadline_pg_ms;
+    bool private_channels;
     bool listening;
 };
 
@@ -177,8 +179,13 @@ static bool look(struct scheduler *s, struct held *held, struct error *err)
 static bool collect(struct scheduler *s, size_t i, bool *progress, struct error *err)
 {
     struct held *held = &s->held[i];
-    const struct firing_slice_limits limits = {SLICE_MEMBERS, LEASE_MS, s->deadline_ms,
-                                               held->overdue};
+    const struct firing_slice_limits limits = {
+        .members = SLICE_MEMBERS,
+        .lease_ms = LEASE_MS,
+        .deadline_ms = s->deadline_ms,
+        .overdue = held->overdue,
+        .private_channels = s->private_channels,
+    };
     enum firing_slice result;
     int64_t digests;
 
@@ -208,6 +215,25 @@ static bool collect(struct scheduler *s, size_t i, bool *progress, struct error 
     return true;
 }
 
+static void count_swept(const struct retention_counts *counts)
+{
+    const struct {
+        const char *kind;
+        int64_t rows;
+    } kinds[] = {
+        {"message", counts->messages},       {"digest", counts->digests},
+        {"dead_event", counts->dead_events}, {"applied", counts->applied},
+        {"firing", counts->firings},         {"notice", counts->notices},
+    };
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (kinds[i].rows > 0) {
+            metrics_add(METRIC_RETENTION_ROWS_TOTAL, kinds[i].kind, NULL, (double)kinds[i].rows);
+        }
+    }
+}
+
+/* A sweep that fails is tried again with the next; firings are not kept waiting for it. */
 static bool sweep(struct scheduler *s, struct error *err)
 {
     struct retention_counts counts;
@@ -215,23 +241,18 @@ static bool sweep(struct scheduler *s, struct error *err)
     if (clock_boot_ms() < s->sweep_at_ms) {
         return true;
     }
-    if (!db_retention_sweep(s->pg, s->retention_s, SWEEP_ROWS, &counts, err)) {
-        return false;
+    s->sweep_at_ms = clock_boot_ms() + SWEEP_MS;
+    pg_set_deadline(s->pg, SWEEP_LIMIT_MS);
+    bool ok = db_retention_sweep(s->pg, s->retention_s, SWEEP_ROWS, &counts, err);
+    pg_set_deadline(s->pg, s->deadline_pg_ms);
+    if (!ok) {
+        log_warn("what retention has ended stays for now: %s", err->text);
+        return pg_is_connected(s->pg) && err->kind != ERROR_INTERRUPTED;
     }
-    const struct {
-        const char *kind;
-        int64_t rows;
-    } kinds[] = {
-        {"message", counts.messages},       {"digest", counts.digests},
-        {"dead_event", counts.dead_events}, {"applied", counts.applied},
-        {"firing", counts.firings},         {"notice", counts.notices},
-    };
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (kinds[i].rows > 0) {
-            metrics_add(METRIC_RETENTION_ROWS_TOTAL, kinds[i].kind, NULL, (double)kinds[i].rows);
-        }
+    count_swept(&counts);
+    if (counts.more) {
+        s->sweep_at_ms = clock_boot_ms() + SWEEP_MORE_MS;
     }
-    s->sweep_at_ms = clock_boot_ms() + (counts.more ? SWEEP_MORE_MS : SWEEP_MS);
     return true;
 }
 
@@ -345,7 +366,9 @@ int role_schedule(const struct role *role)
         .max_wait_ms = config_int(config, "schedule", "max_wait"),
         .window_s = config_int(config, "schedule", "missed_window") / 1000,
         .deadline_ms = config_int(config, "digest", "deadline"),
+        .private_channels = config_bool(config, "privacy", "private_channels"),
         .retention_s = config_int(config, "privacy", "retention") / 1000,
+        .deadline_pg_ms = config_int(config, "postgres", "timeout"),
     };
     bool misconfigured = false;
     struct error err;
