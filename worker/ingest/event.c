@@ -44,7 +44,7 @@ void event_bury_refused(struct event *event, const char *sqlstate)
 {
     char reason[sizeof(event->reason)];
 
-    snprintf(reason, sizeof(reason), "sqlstate_%s", sqlstate);
+    snprintf(reason, sizeof(reason), "sqlstate_%s", sqlstate[0] != '\0' ? sqlstate : "none");
     event_bury(event, reason, "PostgreSQL refused the row");
 }
 
