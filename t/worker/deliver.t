@@ -278,14 +278,56 @@ subtest 'a reply whose source has changed' => sub {
     my $user = user();
     my $digest = $out->digest(user => $user);
     $out->dbh->do("UPDATE study.digest SET state = 'made', source_version = 2 WHERE digest_id = ?", undef, $digest);
-    my $id = $out->reply(target => $user, text => 'of deleted words');
-    $out->dbh->do("UPDATE study.outbox SET kind = 'digest', digest_id = ?, source_version = 1, next_at = now() WHERE outbox_id = ? AND state = 'pending'", undef, $digest, $id);
-    ok($out->wait_row('outbox', $id, 'cancelled|sent'), 'the row ends');
-    SKIP: {
-        skip 'deliver was faster than the test', 2 if $out->row('outbox', $id)->{state} eq 'sent';
-        is($out->row('outbox', $id)->{body}, undef, 'its text is gone');
-        is(times_held($id, $user), 0, 'nothing was sent');
-    }
+    my $id = $out->reply(target => $user, text => 'of deleted words', digest => [ $digest, 1 ]);
+    ok($out->wait_row('outbox', $id, 'cancelled'), 'is cancelled');
+    is($out->row('outbox', $id)->{body}, undef, 'its text is gone');
+    is(times_held($id, $user), 0, 'nothing was sent');
+};
+
+subtest 'deleted while a post is in doubt' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    my $digest = $out->digest(user => $user);
+    $out->dbh->do("UPDATE study.digest SET state = 'made' WHERE digest_id = ?", undef, $digest);
+    $slack->fault({ kind => 'cut_before', match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1 });
+    my $id = $out->reply(target => $user, text => 'of deleted words', digest => [ $digest, 1 ]);
+    ok($out->wait_row('outbox', $id, 'doubtful'), 'in doubt');
+    $out->dbh->do('UPDATE study.digest SET source_version = 2, result = NULL WHERE digest_id = ?', undef, $digest);
+    ok($out->wait_row('outbox', $id, 'cancelled', 30), 'it had not arrived, and is not sent again');
+    is($out->row('outbox', $id)->{body}, undef, 'its text is gone');
+    is(times_held($id, $user), 0, 'Slack holds nothing');
+    is($out->row('digest', $digest)->{state}, 'pending', 'the digest is made anew');
+};
+
+subtest 'cancelled while its DM is opened' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    $slack->fault({ kind => 'status', status => 503, match => { method => 'conversations.open', contains => $user }, count => 1 });
+    $slack->set(delays => { 'conversations.open' => 1.5 });
+    my $id = $out->reply(target => $user);
+    my $other = $out->reply(target => user());
+    ok(wait_for(sub { $out->row('outbox', $id)->{claim_token} }, 10), 'claimed');
+    $out->dbh->do("UPDATE study.outbox SET state = 'cancelled', body = NULL WHERE outbox_id = ?", undef, $id);
+    ok($out->wait_row('outbox', $other, 'sent'), 'the others of its turn are written down');
+    $slack->set(delays => { 'conversations.open' => 0 });
+    sleep 1;
+    is($out->row('outbox', $id)->{state}, 'cancelled', 'and it stays cancelled');
+};
+
+subtest 'a stop while posting' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    $out->worker->stop;
+    $slack->fault({ kind => 'stall', seconds => 20, match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1 });
+    $out->worker->start(wait => 0);
+    my $id = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $id, 'sending'), 'under way');
+    ok(wait_for(sub { times_held($id, $user) == 1 }, 10), 'Slack has it');
+    $out->worker->stop;
+    is($out->row('outbox', $id)->{state}, 'doubtful', 'told to stop, it says that it does not know');
+    $out->worker->start(wait => 0);
+    ok($out->wait_row('outbox', $id, 'sent', 30), 'settled after the start');
+    is(times_held($id, $user), 1, 'once');
 };
 
 subtest 'a revoked token stops the workspace, and a new start asks again' => sub {

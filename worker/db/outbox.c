@@ -306,6 +306,10 @@ static const char sending_sql[] =
     ")"
     "SELECT outbox_id FROM sending";
 
+/*
+ * Made from what is gone: nothing of it is sent. A digest that was left as it is because this reply
+ * might have been on its way is made anew, now that it was not.
+ */
 static const char outdated_sql[] =
     "WITH gone AS ("
     "    UPDATE study.outbox o"
@@ -313,12 +317,22 @@ static const char outdated_sql[] =
     "           done_at = now(), error = 'what it was made from has changed'"
     "      FROM unnest($1::bigint[], $2::text[]) AS w (id, token)"
     "     WHERE o.outbox_id = w.id AND o.claim_token = w.token::uuid AND o.state = 'pending'"
+    "       AND o.digest_id IS NOT NULL"
     "       AND NOT EXISTS (SELECT FROM study.digest d WHERE d.digest_id = o.digest_id"
     "                          AND d.source_version = o.source_version)"
-    "       AND o.digest_id IS NOT NULL"
-    "    RETURNING o.team_id, o.target)"
-    "UPDATE study.lane l SET due_at = now() FROM gone g"
-    " WHERE l.team_id = g.team_id AND l.target = g.target";
+    "    RETURNING o.team_id, o.target, o.digest_id"
+    "), lanes AS ("
+    "    UPDATE study.lane l SET due_at = now() FROM gone g"
+    "     WHERE l.team_id = g.team_id AND l.target = g.target"
+    "), again AS ("
+    "    UPDATE study.digest d SET state = 'pending', attempts = 0, next_at = now()"
+    "      FROM gone g"
+    "     WHERE d.digest_id = g.digest_id AND d.state = 'made'"
+    "       AND NOT EXISTS (SELECT FROM study.outbox o WHERE o.digest_id = d.digest_id"
+    "                          AND o.source_version = d.source_version)"
+    "    RETURNING 1"
+    ")"
+    "SELECT pg_notify('study_digest', '') FROM again LIMIT 1";
 
 static bool mark_sending(struct pg *pg, struct pg_array *const *a, int64_t lease_ms,
                          struct outbox_work *const *works, size_t count, bool *go,
@@ -395,6 +409,7 @@ static const char finish_sql[] =
     "                                           AND d.source_version = o.source_version)"
     "                       THEN NULL ELSE o.body END"
     "      FROM w WHERE o.outbox_id = w.id AND o.claim_token = w.token::uuid"
+    "       AND o.state IN ('pending', 'sending', 'doubtful')" /* not cancelled meanwhile */
     "    RETURNING o.outbox_id, o.team_id, o.target, o.kind, o.state, o.next_at, w.tried"
     "), lanes AS ("
     "    UPDATE study.lane l"

@@ -22,6 +22,7 @@
 #include "db/lanes.h"
 #include "db/teams.h"
 #include "io/pg.h"
+#include "proc/deliver_end.h"
 #include "proc/deliver_job.h"
 #include "proc/role.h"
 #include "proc/signals.h"
@@ -105,87 +106,15 @@ static void drop_gone(struct deliver *d)
 
 /* ---- what has ended ---- */
 
-static void say(const struct job *job, bool team_stopped)
+static void after_end(struct deliver *d, struct job *job, bool team_stopped)
 {
-    if (team_stopped) {
-        log_error("ALERT workspace %s: nothing is sent any more: %s", job->team_id, job->error);
+    end_say(job, team_stopped);
+    if (job->work != NULL && job->end == OUTBOX_RELEASE) {
+        d->claim_at_ms = clock_boot_ms() + CROWDED_MS;
+    } else if (d->claim_at_ms > clock_boot_ms() + CROWDED_MS) {
+        d->claim_at_ms = clock_boot_ms();
     }
-    if (job->work == NULL) {
-        if (job->team_url != NULL) {
-            log_info("workspace %s is known", job->team_id);
-        } else if (!job->stop_team) {
-            log_warn("auth.test of %s: %s", job->team_id, job->error);
-        }
-        return;
-    }
-    if (job->stop_lane) {
-        log_error("ALERT %s in %s: nothing is sent there any more: %s", job->work->target,
-                  job->team_id, job->error);
-    } else if (job->end == OUTBOX_FAILED || job->end == OUTBOX_PARKED) {
-        log_error("ALERT reply %" PRId64 " %s: %s", job->work->outbox_id,
-                  job->end == OUTBOX_FAILED ? "cannot be sent" : "waits for an operator",
-                  job->error);
-    } else if (job->end == OUTBOX_DOUBTFUL && !job->work->doubtful) {
-        log_warn("reply %" PRId64 " may have been sent (%s): it will be looked up",
-                 job->work->outbox_id, job->error);
-    } else if (job->end == OUTBOX_RETRY && job->error[0] != '\0') {
-        log_info("reply %" PRId64 " was not sent (%s): again in %" PRId64 " ms",
-                 job->work->outbox_id, job->error, job->wait_ms);
-    }
-}
-
-/* What a job says about its workspace, method and lane. */
-static bool write_news(struct deliver *d, const struct job *job, bool *team_stopped,
-                       struct error *err)
-{
-    bool ok = true;
-
-    *team_stopped = false;
-    if (job->team_url != NULL) {
-        ok = team_identify(d->pg, job->team_id, str_of(job->team_name), str_of(job->team_url),
-                           str_of(job->bot_user_id), err);
-    }
-    if (ok && job->wait_method != NULL) {
-        ok = slack_wait_set(d->pg, job->team_id, job->wait_method, job->wait_ms, err);
-    }
-    if (ok && job->stop_team) {
-        ok = team_stop(d->pg, job->team_id, job->error, team_stopped, err);
-    }
-    if (ok && job->stop_lane) {
-        ok = lane_stop(d->pg, job->team_id, job->work->target, job->error, err);
-    }
-    return ok;
-}
-
-static bool write_ends(struct deliver *d, bool *stopped, struct error *err)
-{
-    struct outbox_done *done = calloc(d->count + 1, sizeof(*done));
-    size_t n = 0;
-    bool ok;
-
-    if (done == NULL) {
-        abort();
-    }
-    for (size_t i = 0; i < d->count; i++) {
-        const struct job *job = d->jobs[i];
-
-        if (job->state == JOB_DONE && job->work != NULL) {
-            done[n++] =
-                (struct outbox_done){job->work, job->end, job->sent_ts, job->wait_ms, job->error};
-        }
-    }
-    ok = pg_begin(d->pg, err) && outbox_finish(d->pg, done, n, err);
-    for (size_t i = 0; i < d->count && ok; i++) {
-        if (d->jobs[i]->state == JOB_DONE) {
-            ok = write_news(d, d->jobs[i], &stopped[i], err);
-        }
-    }
-    free(done);
-    if (!ok || !pg_commit(d->pg, err)) {
-        pg_rollback(d->pg);
-        return false;
-    }
-    return true;
+    job->state = JOB_GONE;
 }
 
 /* All ends of a turn in one transaction. On failure they are kept: the claim tokens tell whether
@@ -200,20 +129,14 @@ static bool write_down(struct deliver *d)
         abort();
     }
     if (count_state(d, JOB_DONE) > 0) {
-        ok = write_ends(d, stopped, &err);
+        ok = ends_write(d->pg, d->jobs, d->count, stopped, &err);
         if (!ok) {
             db_failed(d, "writing down what was sent", &err);
         }
     }
     for (size_t i = 0; i < d->count && ok; i++) {
         if (d->jobs[i]->state == JOB_DONE) {
-            say(d->jobs[i], stopped[i]);
-            if (d->jobs[i]->work != NULL && d->jobs[i]->end == OUTBOX_RELEASE) {
-                d->claim_at_ms = clock_boot_ms() + CROWDED_MS;
-            } else if (d->claim_at_ms > clock_boot_ms() + CROWDED_MS) {
-                d->claim_at_ms = clock_boot_ms();
-            }
-            d->jobs[i]->state = JOB_GONE;
+            after_end(d, d->jobs[i], stopped[i]);
         }
     }
     drop_gone(d);

@@ -146,7 +146,7 @@ sub digest {
     return $id;
 }
 
-# A reply in the outbox, of a kind that needs no digest.
+# A reply in the outbox: a notice, or of a digest (digest => [ id, source_version ]).
 sub reply {
     my ($self, %opt) = @_;
 
@@ -158,9 +158,11 @@ sub reply {
         $opt{body} // { text => $text, blocks => [ { type => 'section', text => { type => 'mrkdwn', text => $text } } ] });
     $self->member($target, team => $team) if $target =~ /^[UW]/;
     $dbh->begin_work;
+    my ($digest, $version) = @{ $opt{digest} // [] };
     my ($id) = $dbh->selectrow_array(
-        "INSERT INTO study.outbox (identity, kind, team_id, target, thread_ts, body) VALUES (?, 'notice', ?, ?, ?, ?::jsonb)"
-            . ' RETURNING outbox_id', undef, "notice:test:" . ++$self->{serial}, $team, $target, $opt{thread_ts}, $body,
+        'INSERT INTO study.outbox (identity, kind, team_id, target, thread_ts, digest_id, source_version, body)'
+            . ' VALUES (?, ?, ?, ?, ?, ?, ?, ?::jsonb) RETURNING outbox_id',
+        undef, 'test:' . ++$self->{serial}, $digest ? 'digest' : 'notice', $team, $target, $opt{thread_ts}, $digest, $version, $body,
     );
     $dbh->do(
         'INSERT INTO study.lane AS l (team_id, target, due_at) VALUES (?, ?, now())'
