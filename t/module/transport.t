@@ -221,6 +221,7 @@ SKIP: {
         # of the stream, so these are read in nginx' own log
         $post->($event, '/slack/events?repeated', '-H', 'X-Slack-Signature: v0=00');
         $post->($event, '/slack/events?method', '-X', 'PUT');
+        eval { wait_for { slurp("$h2->{dir}/access.log") =~ /method HTTP/ } 5 * slow() };
         my $access = slurp("$h2->{dir}/access.log");
         like($access, qr{"POST /slack/events\?repeated HTTP/2.0" 401 }, 'a repeated header');
         like($access, qr{"PUT /slack/events\?method HTTP/2.0" 405 }, 'another method');
@@ -242,8 +243,8 @@ END
             '-H', "X-Slack-Request-Timestamp: $ts", '-H', "X-Slack-Signature: $signature",
             '-H', 'Content-Type: application/json', '--data-binary', "\@$DIR/body", @urls,
         ], limit => 30 * slow());
-        my $count = () = slurp("$tls->{dir}/access.log") =~ m{"POST /slack/events\?\d+ HTTP/2.0" 200 }g;
-        is($count, 30, 'thirty streams');
+        my $served = sub { return scalar(() = slurp("$tls->{dir}/access.log") =~ m{"POST /slack/events\?\d+ HTTP/2.0" 200 }g) };
+        ok(eval { wait_for { $served->() == 30 } 5 * slow() }, 'thirty streams') or diag $served->();
         queued('thirty streams', $event, ('event') x 30);
         $tls->stop;
 

@@ -14,6 +14,10 @@ package StudyTest::Module;
 #   --- sign_with       a secret other than the right one; "none": no headers
 #   --- sign_at         seconds from now
 #   --- signature, timestamp    in place of the right ones; "none": no such header
+#   --- sign_as         what is made of the right digits: "v1=%s"; "%U": in upper case
+#   --- sign_body       another body than the one that is posted
+#   --- sign_zero       a zero in front of the timestamp, in both headers
+#   --- repeat          the name of a header to be sent twice, with the same value
 #   --- more            further header lines
 #   --- queued          kinds of the elements that have to be in the lists after the
 #                       answer, each with the body as posted; default: nothing
@@ -234,7 +238,12 @@ sub _preprocess {
 
     my $body = _section($block, 'data');
     my $with = _section($block, 'sign_with') // $SECRET;
-    my ($ts, $signature) = signed($body, secret => $with, at => _section($block, 'sign_at') // 0);
+    my $ts = (defined $block->sign_zero ? '0' : '') . (int(time) + (_section($block, 'sign_at') // 0));
+    my (undef, $signature) = signed(_section($block, 'sign_body') // $body, secret => $with, timestamp => $ts);
+    if (defined(my $as = _section($block, 'sign_as'))) {
+        my $digits = substr $signature, 3;
+        $signature = $as =~ s/%s/$digits/r =~ s/%U/\U$digits/r;
+    }
     $ts = _section($block, 'timestamp') // $ts;
     $signature = _section($block, 'signature') // $signature;
     my $more = _section($block, 'more');
@@ -245,6 +254,9 @@ sub _preprocess {
         $with eq 'none' || $signature eq 'none' ? () : "X-Slack-Signature: $signature",
         defined $more ? $more : (),
     );
+    if (defined(my $twice = _section($block, 'repeat'))) {
+        push @headers, grep { /^\Q$twice\E:/i } @headers;
+    }
     $block->set_value(request => "POST $path\n$body");
     $block->set_value(more_headers => join "\n", @headers);
     $block->{_study_body} = $body;
