@@ -389,7 +389,8 @@ usage: ./build.sh [verb]
   (none)          builds the nginx module, the worker and studyctl into build/
   deps            installs what is missing with apt; no service is started or enabled
   demo            the whole chain on this machine, from nothing to a digest in Slack
-  test [pattern]  every test, or those whose path has the pattern in it
+  test [pattern]  every test, or those whose path has the pattern in it; with --variants
+                  the module's also under valgrind, through reloads and over HTTP/2
 EOF
     for verb in bench chaos fuzz matrix deb; do
         [[ -x $(script_of $verb) ]] || continue
