@@ -63,6 +63,15 @@ ngx_http_study_redis_resolve(ngx_http_study_peer_t *peer)
         return NGX_DECLINED;
     }
 
+    /*
+     * Nobody asked for these name servers, and they may not know what the
+     * hosts file does: an address that works needs none.
+     */
+
+    if (peer->own_resolver && peer->naddrs && peer->failures == 0) {
+        return NGX_DECLINED;
+    }
+
     ctx = ngx_resolve_start(peer->resolver, NULL);
 
     if (ctx == NULL || ctx == NGX_NO_RESOLVER) {

@@ -64,7 +64,9 @@ subtest 'a reload with requests in hand' => sub {
     unlike($own->log, qr/\[alert\]|open socket/, 'no alert');
 
     # the same with a healthy server: it connects again only for this one
-    $own = StudyTest::Module->nginx(http => settings(redis => $fake->address));
+    $own = StudyTest::Module->nginx(
+        http => settings(redis => $fake->address), more => 'study_redis_connect_timeout 2s;',
+    );
     $late = $own->socket;
     ($head, $body) = split /(?<=\r\n\r\n)/, request_text($event), 2;
     $late->syswrite($head);
