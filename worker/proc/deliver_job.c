@@ -288,6 +288,8 @@ static void look_answered(struct job *job, const struct slack_answer *answer)
     if (slack_is_ts(ts)) {
         finish(job, OUTBOX_SENT, 0, "");
         snprintf(job->sent_ts, sizeof(job->sent_ts), "%.*s", STR_ARG(ts));
+    } else if (cursor.data == NULL && json_bool(json_get(answer->root, "has_more"))) {
+        finish(job, OUTBOX_PARKED, 0, "Slack gave only a part of the channel's history");
     } else if (cursor.data == NULL) {
         log_info("reply %" PRId64 " is not in its channel: it is sent again", job->work->outbox_id);
         finish(job, OUTBOX_RETRY, 0, "");

@@ -397,12 +397,13 @@ static void release_all(struct deliver *d)
     drop_gone(d);
 }
 
-static int wait_ms(const struct deliver *d)
+/* A claim that is due but not allowed must not cut the wait short: the loop would never rest. */
+static int wait_ms(const struct deliver *d, enum stop stop)
 {
     int64_t now = clock_boot_ms();
     int64_t until = now + POLL_MS;
 
-    if (d->count < d->concurrency && d->claim_at_ms < until) {
+    if (stop == STOP_NOT && d->count < d->concurrency && d->claim_at_ms < until) {
         until = d->claim_at_ms;
     }
     if (count_state(d, JOB_ASKED) < d->count) {
@@ -430,7 +431,7 @@ static void turn(struct deliver *d, enum stop stop)
     }
     fds[0] = pg_fd(d->pg);
     fds[1] = signals_wake_fd();
-    if (!http_wait(d->http, fds, 2, wait_ms(d), &err)) {
+    if (!http_wait(d->http, fds, 2, wait_ms(d, stop), &err)) {
         log_error("waiting: %s", err.text);
     }
     take_answers(d);

@@ -463,14 +463,16 @@ static bool wants_more(const struct digest_role *d)
            (d->count < d->pool && count_state(d, CALL_READY) == 0);
 }
 
-static int wait_ms(const struct digest_role *d)
+/* Only what this turn may do next can cut the wait short: a claim that is due but not allowed (the
+ * process is to end, PostgreSQL is given a rest) would turn the loop without pause. */
+static int wait_ms(const struct digest_role *d, enum stop stop)
 {
     int64_t now = clock_boot_ms();
     int64_t until = now + POLL_MS;
     bool to_store = count_state(d, CALL_ASKED) + count_state(d, CALL_READY) < d->count;
 
-    if (wants_more(d) && d->claim_at_ms < until) {
-        until = d->claim_at_ms;
+    if (stop == STOP_NOT && wants_more(d) && d->claim_at_ms < until) {
+        until = d->claim_at_ms > d->store_at_ms ? d->claim_at_ms : d->store_at_ms;
     }
     if (to_store && d->store_at_ms < until) {
         until = d->store_at_ms;
@@ -502,7 +504,7 @@ static void turn(struct digest_role *d, enum stop stop)
     ask(d);
     fds[0] = pg_fd(d->pg);
     fds[1] = signals_wake_fd();
-    if (!http_wait(d->http, fds, 2, wait_ms(d), &err)) {
+    if (!http_wait(d->http, fds, 2, wait_ms(d, stop), &err)) {
         log_error("waiting: %s", err.text);
     }
     take_answers(d);
