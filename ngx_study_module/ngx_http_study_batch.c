@@ -103,9 +103,11 @@ ngx_http_study_pipeline_batch(ngx_http_study_list_t *list, size_t size)
 
     if (batch == NULL) {
         batch = list->peer->spare;
-        list->peer->spare = NULL;
 
-        if (batch == NULL) {
+        if (batch) {
+            list->peer->spare = batch->chain;
+
+        } else {
             batch = ngx_calloc(sizeof(ngx_http_study_batch_t), log);
             if (batch == NULL) {
                 return NULL;
@@ -270,17 +272,23 @@ ngx_http_study_pipeline_expire_batch(ngx_http_study_peer_t *peer,
 }
 
 
-/* keeps one batch for the next use, unless it has grown large */
+/*
+ * Keeps two batches for the next use, one to gather while the other is in
+ * flight, unless they have grown large.
+ */
 
 void
 ngx_http_study_pipeline_release(ngx_http_study_peer_t *peer,
     ngx_http_study_batch_t *batch)
 {
-    if (peer->spare || batch->size > NGX_HTTP_STUDY_BATCH_KEEP) {
+    if ((peer->spare && peer->spare->chain)
+        || batch->size > NGX_HTTP_STUDY_BATCH_KEEP)
+    {
         ngx_http_study_pipeline_free_batch(batch);
         return;
     }
 
+    batch->chain = peer->spare;
     peer->spare = batch;
 }
 
@@ -316,9 +324,11 @@ ngx_http_study_pipeline_free(ngx_http_study_peer_t *peer)
         list = list->next;
     }
 
-    if (peer->spare) {
-        ngx_http_study_pipeline_free_batch(peer->spare);
-        peer->spare = NULL;
+    while (peer->spare) {
+        batch = peer->spare;
+        peer->spare = batch->chain;
+
+        ngx_http_study_pipeline_free_batch(batch);
     }
 
     peer->flight = NULL;
