@@ -17,6 +17,8 @@ if ($ENV{TEST_NGINX_BINARY} ne '/usr/sbin/nginx' || @others < 4) {
 # It would find what the others lose, and cannot name it once they are unloaded.
 plan skip_all => 'valgrind would judge the other modules' if $ENV{TEST_NGINX_USE_VALGRIND};
 
+plan skip_all => 'the others have leaks of their own' if slow() > 1;
+
 my $event = '{"type":"event_callback"}';
 my $ours = $ENV{TEST_NGINX_LOAD_MODULES};
 
