@@ -72,6 +72,8 @@ static const char records_sql[] =
     "     SELECT i.team_id, i.channel_id, i.ts, count(*) OVER () AS total"
     "       FROM study.digest_item i JOIN study.message n USING (team_id, channel_id, ts)"
     "      WHERE i.digest_id = w.digest_id AND NOT n.deleted"
+    "        AND ($4 OR (SELECT c.private FROM study.channel c WHERE c.team_id = n.team_id"
+    "                       AND c.channel_id = n.channel_id) IS NOT TRUE)"
     "      ORDER BY n.posted_at DESC, i.channel_id DESC, i.ts DESC LIMIT $3) r"
     "  JOIN study.message m USING (team_id, channel_id, ts)"
     " WHERE NOT m.deleted"
@@ -148,7 +150,7 @@ static void read_records(struct digest_work **works, size_t count, const struct 
 }
 
 static bool load_records(struct pg *pg, struct digest_work **works, size_t count,
-                         const struct pg_result *claimed, struct error *err)
+                         bool private_channels, const struct pg_result *claimed, struct error *err)
 {
     struct pg_array *ids = pg_array_create(PG_INT8_ARRAY);
     struct pg_array *zones = pg_array_create(PG_TEXT_ARRAY);
@@ -163,6 +165,7 @@ static bool load_records(struct pg *pg, struct digest_work **works, size_t count
     pg_arg_array(args, ids);
     pg_arg_array(args, zones);
     pg_arg_int(args, DIGEST_RECORDS_MAX);
+    pg_arg_bool(args, private_channels);
     ok = pg_exec(pg, records_sql, args, &res, err);
     if (ok) {
         read_records(works, count, res);
@@ -196,7 +199,7 @@ bool digests_claim(struct pg *pg, const struct digest_terms *terms, struct diges
         for (size_t i = 0; i < *count; i++) {
             (*works)[i] = read_work(res, (int)i);
         }
-        ok = load_records(pg, *works, *count, res, err);
+        ok = load_records(pg, *works, *count, terms->private_channels, res, err);
     }
     ok = ok && pg_commit(pg, err);
     if (!ok) {
@@ -428,6 +431,55 @@ bool digest_request_hash(struct pg *pg, struct str request, char hash[static 65]
     return ok;
 }
 
+static void note_rows(const struct pg_result *res, struct digest_work *const *works, size_t count,
+                      bool *found)
+{
+    for (int row = 0; row < pg_rows(res); row++) {
+        for (size_t i = 0; i < count; i++) {
+            found[i] = found[i] || works[i]->digest_id == pg_int(res, row, 0);
+        }
+    }
+}
+
+bool digests_fresh(struct pg *pg, struct digest_work *const *works, size_t count, bool opt_in,
+                   bool *fresh, struct error *err)
+{
+    static const char sql[] =
+        "SELECT d.digest_id"
+        "  FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS w (digest_id, token, version)"
+        "  JOIN study.digest d ON d.digest_id = w.digest_id AND d.claim_token = w.token::uuid"
+        "                     AND d.source_version = w.version"
+        "  JOIN study.member m USING (team_id, user_id)"
+        " WHERE m.digests AND m.consent <> 'no' AND (NOT $4 OR m.consent = 'yes')";
+    struct pg_array *ids = pg_array_create(PG_INT8_ARRAY);
+    struct pg_array *tokens = pg_array_create(PG_TEXT_ARRAY);
+    struct pg_array *versions = pg_array_create(PG_INT8_ARRAY);
+    struct pg_args *args = pg_args_create();
+    struct pg_result *res = NULL;
+    bool ok;
+
+    for (size_t i = 0; i < count; i++) {
+        pg_array_int(ids, works[i]->digest_id);
+        pg_array_str(tokens, str_of(works[i]->claim_token));
+        pg_array_int(versions, works[i]->source_version);
+        fresh[i] = false;
+    }
+    pg_arg_array(args, ids);
+    pg_arg_array(args, tokens);
+    pg_arg_array(args, versions);
+    pg_arg_bool(args, opt_in);
+    ok = pg_exec(pg, sql, args, &res, err);
+    if (ok) {
+        note_rows(res, works, count, fresh);
+    }
+    pg_result_destroy(&res);
+    pg_args_destroy(&args);
+    pg_array_destroy(&versions);
+    pg_array_destroy(&tokens);
+    pg_array_destroy(&ids);
+    return ok;
+}
+
 bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count, int64_t lease_ms,
                    bool *kept, struct error *err)
 {
@@ -450,10 +502,8 @@ bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count
     pg_arg_array(args, tokens);
     pg_arg_int(args, lease_ms);
     ok = pg_exec(pg, sql, args, &res, err);
-    for (int row = 0; ok && row < pg_rows(res); row++) {
-        for (size_t i = 0; i < count; i++) {
-            kept[i] = kept[i] || works[i]->digest_id == pg_int(res, row, 0);
-        }
+    if (ok) {
+        note_rows(res, works, count, kept);
     }
     pg_result_destroy(&res);
     pg_args_destroy(&args);

@@ -56,6 +56,7 @@ struct digest_terms {
     bool model_open;      /* false: take only what needs no model */
     bool model_enabled;   /* [openai] enabled */
     bool opt_in;          /* [privacy] consent */
+    bool private_channels;
     const char *language; /* where neither member nor workspace has one */
 };
 
@@ -90,6 +91,13 @@ bool digest_cancel(struct pg *pg, const struct digest_work *work, const char *wh
 /* SHA-256 of a request in hexadecimal, as digests_store keeps it. */
 bool digest_request_hash(struct pg *pg, struct str request, char hash[static 65],
                          struct error *err);
+
+/*
+ * To be looked at just before the model is asked. fresh[i]: works[i] is still ours, nothing of what
+ * it was made from has been deleted, and the member has not said no since it was claimed.
+ */
+bool digests_fresh(struct pg *pg, struct digest_work *const *works, size_t count, bool opt_in,
+                   bool *fresh, struct error *err);
 
 /* kept[i] tells whether works[i] is still ours. */
 bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count, int64_t lease_ms,

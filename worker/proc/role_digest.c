@@ -176,22 +176,63 @@ static void claim(struct digest_role *d)
     }
 }
 
+/* Deleted, or withdrawn, while it stood ready: the row goes back, to be claimed as it is now. */
+static bool drop_stale(struct digest_role *d, struct call **calls, size_t count)
+{
+    struct digest_work **works = calloc(count, sizeof(*works));
+    bool *fresh = calloc(count, sizeof(*fresh));
+    struct error err = {0};
+    bool ok;
+
+    if (works == NULL || fresh == NULL) {
+        abort();
+    }
+    for (size_t i = 0; i < count; i++) {
+        works[i] = calls[i]->work;
+    }
+    ok = digests_fresh(d->pg, works, count, d->terms.opt_in, fresh, &err);
+    if (!ok) {
+        db_failed(d, "looking once more before asking", &err);
+    }
+    for (size_t i = 0; i < count && ok; i++) {
+        if (!fresh[i]) {
+            calls[i]->state = CALL_BACK;
+            calls[i]->wait_ms = 0;
+            calls[i]->unasked = !calls[i]->repairing;
+            d->claim_at_ms = 0;
+        }
+    }
+    free(fresh);
+    free(works);
+    return ok;
+}
+
+/* What is about to be asked is looked at once more, all of it in one statement. Without PostgreSQL
+ * nothing is asked: nobody could say that it may be. */
 static void ask(struct digest_role *d)
 {
     size_t asked = count_state(d, CALL_ASKED);
+    struct call **calls = calloc(d->pool, sizeof(struct call *));
+    size_t n = 0;
 
-    for (size_t i = 0; i < d->count && asked < d->concurrency && model_open(d); i++) {
-        struct error err = {0};
-
-        if (d->calls[i]->state != CALL_READY) {
-            continue;
-        }
-        if (call_ask(&d->model, d->calls[i], &err)) {
-            asked++;
-        } else {
-            log_error("asking the model: %s", err.text);
+    if (calls == NULL) {
+        abort();
+    }
+    for (size_t i = 0; i < d->count && asked + n < d->concurrency && model_open(d); i++) {
+        if (d->calls[i]->state == CALL_READY) {
+            calls[n++] = d->calls[i];
         }
     }
+    if (n > 0 && clock_boot_ms() >= d->store_at_ms && db_ready(d) && drop_stale(d, calls, n)) {
+        for (size_t i = 0; i < n; i++) {
+            struct error err = {0};
+
+            if (calls[i]->state == CALL_READY && !call_ask(&d->model, calls[i], &err)) {
+                log_error("asking the model: %s", err.text);
+            }
+        }
+    }
+    free(calls);
 }
 
 static void put_back_ready(struct digest_role *d, int64_t wait_ms, const char *why)
@@ -489,7 +530,9 @@ static void turn(struct digest_role *d, enum stop stop)
     struct error err = {0};
     int64_t now = clock_boot_ms();
 
-    ask(d);
+    if (stop == STOP_NOT) {
+        ask(d);
+    }
     if (now >= d->store_at_ms && db_ready(d)) {
         if (now >= d->renew_at_ms) {
             renew(d);
@@ -537,6 +580,7 @@ static bool open_role(struct digest_role *d, struct error *err)
         .lease_ms = config_int(c, "digest", "lease"),
         .model_enabled = config_bool(c, "openai", "enabled"),
         .opt_in = strcmp(config_string(c, "privacy", "consent"), "opt_in") == 0,
+        .private_channels = config_bool(c, "privacy", "private_channels"),
         .language = config_string(c, "digest", "language"),
     };
     if (!prompts_load(&d->prompts, config_string(c, "digest", "prompt_dir"), err) ||
