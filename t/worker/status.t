@@ -172,9 +172,15 @@ sub served_while {
     wait_for { $worker->get('/healthz')->{success} } 30, 'health';
     pass('... and it is well again');
 
+    my $json;
     served_while('a database that is stopped', sub { $pg->stop },
-        sub { my ($got) = @_; $got->{status} == 503 && $got->{content} =~ /^postgres: /m }, sub { $pg->restart });
-    ok(!page()->{postgres}{ok}, '... in JSON too');
+        sub {
+            my ($got) = @_;
+            return 0 if $got->{status} != 503 || $got->{content} !~ /^postgres: /m;
+            $json = page();         # while it is still away
+            return 1;
+        }, sub { $pg->restart });
+    ok($json && !$json->{postgres}{ok}, '... in JSON too');
     wait_for { $worker->get('/healthz')->{success} } 30, 'health';
 
     served_while('a Redis that stalls', sub { kill STOP => $redis->pid },
