@@ -265,7 +265,8 @@ debian_mirror()
 
 # Packages of another suite of this machine's mirror, downloaded into DIR and checked by
 # apt like any other (with the key that the machine trusts for that mirror), installed
-# nowhere: fetch_packages SUITE DIR PACKAGE...
+# nowhere. A mirror may be a snapshot, whose lists are past their date: they are taken all
+# the same, for nothing of them touches the system. fetch_packages SUITE DIR PACKAGE...
 fetch_packages()
 {
     local suite=$1 dir=$2 uri entry key
@@ -285,7 +286,8 @@ fetch_packages()
 
     opts=(-q -o "Dir::Etc::sourcelist=$dir/sources.list" -o Dir::Etc::sourceparts=-
           -o "Dir::State::lists=$dir/lists" -o "Dir::Cache=$dir/cache"
-          -o Acquire::Languages=none -o APT::Sandbox::User=)
+          -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false
+          -o APT::Sandbox::User=)
     apt-get "${opts[@]}" update &&
         (cd "$dir" && apt-get "${opts[@]}" download "$@")
 }
