@@ -192,7 +192,7 @@ CREATE INDEX digest_item_of ON study.digest_item (digest_id);
 -- lease may have been sent: it is looked up in the channel's history by outbox_id.
 CREATE TABLE study.outbox (
     outbox_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    identity       text NOT NULL UNIQUE CHECK (length(identity) <= 300), -- "digest:7:1", "notice:T1:U1"
+    identity       text NOT NULL UNIQUE CHECK (length(identity) <= 300), -- "digest:7:1", "notice:T1:U1:1"
     kind           text NOT NULL CHECK (kind IN ('digest', 'notice')),
     team_id        study.slack_id NOT NULL REFERENCES study.team,
     target         study.slack_id NOT NULL,             -- a user (by DM) or a channel
@@ -224,6 +224,8 @@ CREATE INDEX outbox_head ON study.outbox (team_id, target, outbox_id)
 CREATE INDEX outbox_parked ON study.outbox (outbox_id) WHERE state = 'parked';
 CREATE INDEX outbox_by_time ON study.outbox USING brin (created_at);
 CREATE INDEX outbox_of_digest ON study.outbox (digest_id);
+-- Whether a member has been told, or is about to be.
+CREATE INDEX outbox_notice ON study.outbox (team_id, target) WHERE kind = 'notice';
 
 -- Where replies go, one row a target: its next free second, when there is something to do, and why
 -- it is stopped. A claim locks this row, so two processes never post into one channel at once, and

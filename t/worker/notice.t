@@ -30,7 +30,7 @@ subtest 'notice' => sub {
     $slack->fault({ kind => 'status', status => 503, body => '{"ok":false,"error":"service_unavailable"}', match => { method => 'conversations.open', contains => $user }, count => 3 });
 
     my $id = $out->digest(user => $user, member => { noticed => 0 }, texts => ['before the notice']);
-    ok(wait_for(sub { $out->value("SELECT count(*) FROM study.outbox WHERE identity = 'notice:T0STUDY:$user'") }, 15), 'the notice is in the outbox');
+    ok(wait_for(sub { $out->value("SELECT count(*) FROM study.outbox WHERE identity = 'notice:T0STUDY:$user:1'") }, 15), 'the notice is in the outbox');
     sleep 1.5;
     is($out->row('digest', $id)->{state}, 'pending', 'the digest waits for it');
     is(seen($out, 'before the notice'), 0, 'the model has seen nothing');
@@ -100,6 +100,33 @@ subtest 'no model at all' => sub {
     $out->stop;
 };
 
+subtest 'a notice that came to nothing' => sub {
+    my $out = StudyTest::Outgoing->start(deliver => 0, worker => 0, config => { openai => { enabled => 'no' } });
+    $out->dbh->do("UPDATE study.team SET url = 'https://t0study.slack.com/'");
+    my $user = user();
+    my $id = $out->digest(user => $user, member => { noticed => 0 }, deadline => '0 s');
+    my $notices = sub { $out->value("SELECT string_agg(identity, ' ' ORDER BY outbox_id) FROM study.outbox WHERE kind = 'notice'") // '' };
+    my $due = sub { $out->dbh->do('UPDATE study.digest SET next_at = now()'); $out->dbh->do('NOTIFY study_digest'); sleep 2.5; return };
+    $out->worker->start(wait => 0);
+    ok(wait_for(sub { $notices->() eq "notice:T0STUDY:$user:1" }, 15), 'the first');
+    ok(wait_for(sub { $out->value('SELECT next_at > now() + interval \'5 min\' FROM study.digest') }, 15), 'the digest is not looked at meanwhile');
+    $out->dbh->do("UPDATE study.outbox SET state = 'parked', done_at = now()");
+    $due->();
+    is($notices->(), "notice:T0STUDY:$user:1", 'no second one on the same day');
+    is($out->row('digest', $id)->{state}, 'pending', 'and no digest before one has arrived, not even a factual one');
+    $out->dbh->do("UPDATE study.outbox SET done_at = now() - interval '25 h'");
+    $due->();
+    is($notices->(), "notice:T0STUDY:$user:1 notice:T0STUDY:$user:2", 'a day later a second');
+    $due->();
+    is($notices->(), "notice:T0STUDY:$user:1 notice:T0STUDY:$user:2", 'and one only while it is on its way');
+    $out->worker->stop;
+    $out->worker->write_config({ deliver => { processes => 1 } });
+    $out->worker->start(wait => 0);
+    ok(wait_for(sub { $out->dm($user) >= 2 }, 20), 'both arrive, though the digest was to be looked at in ten minutes');
+    is_deeply([ kinds($out, $user) ], [ 'study_notice', 'study_digest' ], 'the notice first');
+    $out->stop;
+};
+
 subtest 'a crowd that was never told' => sub {
     my $out = StudyTest::Outgoing->start(deliver => 0, worker => 0);
     my $dbh = $out->dbh;
@@ -114,6 +141,7 @@ subtest 'a crowd that was never told' => sub {
     is($count->(), 1200, 'and one only');
     is($out->value('SELECT count(*) FROM study.lane WHERE due_at IS NOT NULL'), 1200, 'in a lane of their own');
     is($out->openai->count('chat/completions'), 0, 'no call before');
+    is($out->value('SELECT count(*) FROM study.digest WHERE next_at <= now()'), 0, 'none is looked at with every claim');
     $out->stop;
 };
 

@@ -13,6 +13,8 @@
 #include "db/outbox.h"
 #include "db/pauses.h"
 
+#define REST_ROWS 1000
+
 static const char claim_sql[] =
     "WITH quota AS ("
     "    SELECT EXISTS (SELECT FROM study.pause"
@@ -33,9 +35,11 @@ static const char claim_sql[] =
     "                        WHERE p.role = 'digest' AND p.team_id IN ('', d.team_id)"
     "                          AND p.reason <> '" PAUSE_QUOTA "'"
     "                          AND (p.until IS NULL OR p.until > now()))"
-    "       AND (d.deadline <= now() OR NOT $4 OR NOT m.digests OR m.consent = 'no'"
-    "            OR ($3 AND NOT quota.gone AND m.noticed_at IS NOT NULL"
-    "                AND (NOT $5 OR m.consent = 'yes')))"
+    /* whoever was not told gets nothing, not even a digest without a model */
+    "       AND (NOT m.digests OR m.consent = 'no'"
+    "            OR (m.noticed_at IS NOT NULL"
+    "                AND (d.deadline <= now() OR NOT $4"
+    "                     OR ($3 AND NOT quota.gone AND (NOT $5 OR m.consent = 'yes')))))"
     "     ORDER BY d.next_at, d.digest_id"
     "     LIMIT $1"
     "       FOR UPDATE OF d SKIP LOCKED"
@@ -512,21 +516,65 @@ bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count
     return ok;
 }
 
+bool digests_rest(struct pg *pg, bool opt_in, struct error *err)
+{
+    static const char sql[] =
+        "WITH due AS ("
+        "    SELECT d.digest_id, d.deadline, m.noticed_at IS NULL AS untold"
+        "      FROM study.digest d JOIN study.member m USING (team_id, user_id)"
+        "     WHERE d.state = 'pending' AND d.next_at <= now()"
+        "       AND m.digests AND m.consent <> 'no'"
+        "       AND (m.noticed_at IS NULL"
+        "            OR ($1 AND m.consent <> 'yes' AND d.deadline > now()))"
+        "     LIMIT $2"
+        "       FOR UPDATE OF d SKIP LOCKED FOR SHARE OF m SKIP LOCKED"
+        ")"
+        "UPDATE study.digest d"
+        "   SET next_at = CASE WHEN due.untold THEN now() + interval '10 min'"
+        "                      ELSE LEAST(now() + interval '10 s', due.deadline) END"
+        "  FROM due WHERE d.digest_id = due.digest_id";
+    struct pg_args *args = pg_args_create();
+    bool ok;
+    int64_t rows = REST_ROWS;
+
+    pg_arg_bool(args, opt_in);
+    pg_arg_int(args, REST_ROWS);
+    do {
+        struct pg_result *res = NULL;
+
+        ok = pg_exec(pg, sql, args, &res, err);
+        rows = ok ? pg_affected(res) : 0;
+        pg_result_destroy(&res);
+    } while (rows == REST_ROWS);
+    pg_args_destroy(&args);
+    return ok;
+}
+
+/* The lane's unfinished notice, one that arrived, or one of today: no other is made beside it. */
 bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
                   struct notice_owed **owed, size_t *count, struct error *err)
 {
     static const char sql[] =
-        "SELECT DISTINCT d.team_id, d.user_id, COALESCE(m.language, t.language, $1)"
-        "  FROM study.digest d"
-        "  JOIN study.member m USING (team_id, user_id)"
-        "  JOIN study.team t USING (team_id)"
-        " WHERE d.state IN ('pending', 'running') AND m.noticed_at IS NULL"
-        "   AND m.digests AND m.consent <> 'no' AND t.state = 'active'"
-        "   AND (d.team_id, d.user_id) > ($3, $4)"
-        "   AND NOT EXISTS (SELECT FROM study.outbox o"
-        "                    WHERE o.identity = ('notice:' || d.team_id || ':' || d.user_id)"
-        "                                       COLLATE \"default\")"
-        " ORDER BY 1, 2 LIMIT $2";
+        "SELECT w.team_id, w.user_id, w.language,"
+        "       1 + (SELECT count(*) FROM study.outbox o WHERE o.kind = 'notice'"
+        "               AND o.team_id = w.team_id AND o.target = w.user_id)"
+        "  FROM (SELECT DISTINCT d.team_id, d.user_id,"
+        "               COALESCE(m.language, t.language, $1) AS language"
+        "          FROM study.digest d"
+        "          JOIN study.member m USING (team_id, user_id)"
+        "          JOIN study.team t USING (team_id)"
+        "         WHERE d.state = 'pending' AND d.next_at <= now() AND m.noticed_at IS NULL"
+        "           AND m.digests AND m.consent <> 'no' AND t.state = 'active'"
+        "           AND (d.team_id, d.user_id) > ($3, $4)"
+        "           AND NOT EXISTS (SELECT FROM study.lane l WHERE l.team_id = d.team_id"
+        "                              AND l.target = d.user_id AND l.stopped_reason IS NOT NULL)"
+        "           AND NOT EXISTS ("
+        "               SELECT FROM study.outbox o WHERE o.kind = 'notice'"
+        "                  AND o.team_id = d.team_id AND o.target = d.user_id"
+        "                  AND (o.state IN ('pending', 'sending', 'doubtful', 'sent')"
+        "                       OR COALESCE(o.done_at, o.created_at) > now() - interval '1 day'))"
+        "         ORDER BY 1, 2 LIMIT $2) w"
+        " ORDER BY 1, 2";
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
     bool ok;
@@ -543,7 +591,8 @@ bool notices_owed(struct pg *pg, const char *language, const struct notice_owed 
         *owed = allocate(*count, sizeof(**owed));
         for (size_t i = 0; i < *count; i++) {
             (*owed)[i] =
-                (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1), dup(res, (int)i, 2)};
+                (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1), dup(res, (int)i, 2),
+                                      pg_int(res, (int)i, 3)};
         }
     }
     pg_result_destroy(&res);

@@ -103,11 +103,21 @@ bool digests_fresh(struct pg *pg, struct digest_work *const *works, size_t count
 bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count, int64_t lease_ms,
                    bool *kept, struct error *err);
 
-/* Members with an open digest who have neither had the notice nor have it in the outbox. */
+/*
+ * Digests that wait for a notice to arrive, or for a yes, are not looked at with every claim: their
+ * next_at is put off. The notice's arrival calls them (db/outbox.h); so may the next look.
+ */
+bool digests_rest(struct pg *pg, bool opt_in, struct error *err);
+
+/*
+ * Members with a digest that is due who were never told. One that has a notice on its way, or one
+ * that came to nothing less than a day ago, or whose lane is stopped, is not owed another.
+ */
 struct notice_owed {
     char *team_id;
     char *user_id;
     char *language;
+    int64_t serial; /* 1, 2, ...: of the member's notices */
 };
 /* In order, those behind `after` (NULL: from the first). */
 bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,

@@ -428,7 +428,10 @@ static const char finish_sql[] =
     "      FROM done d"
     "     WHERE d.kind = 'notice' AND d.state = 'sent'"
     "       AND m.team_id = d.team_id AND m.user_id = d.target"
-    "    RETURNING 1"
+    "    RETURNING m.team_id, m.user_id"
+    "), called AS ("
+    "    UPDATE study.digest d SET next_at = now() FROM noticed n"
+    "     WHERE d.team_id = n.team_id AND d.user_id = n.user_id AND d.state = 'pending'"
     ")"
     "SELECT pg_notify('study_digest', '') FROM noticed LIMIT 1";
 

@@ -83,7 +83,7 @@ struct outbox_done {
     const char *error; /* "" */
 };
 /* In the caller's transaction. Rows that are not ours any more are left alone. A delivered notice
- * is noted with its member, and digest is NOTIFYed. */
+ * is noted with its member, whose waiting digests become due, and digest is NOTIFYed. */
 bool outbox_finish(struct pg *pg, const struct outbox_done *done, size_t count, struct error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* The notice is written when it is owed, so that it names the settings that hold then. */
 #include "proc/digest_notice.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,8 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
     for (size_t i = 0; i < count && ok; i++) {
         text_init(&bodies[i], 128 * 1024);
         ok = write_notice(config, prompts, &owed[i], &bodies[i], err);
-        if (asprintf(&identities[i], "notice:%s:%s", owed[i].team_id, owed[i].user_id) < 0) {
+        if (asprintf(&identities[i], "notice:%s:%s:%" PRId64, owed[i].team_id, owed[i].user_id,
+                     owed[i].serial) < 0) {
             abort();
         }
         rows[i] = (struct outbox_new){.identity = identities[i],
@@ -83,7 +85,7 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
 bool notices_check(const struct config *config, const struct prompts *prompts, struct error *err)
 {
     char team[] = "T", user[] = "U", ko[] = "ko", en[] = "en";
-    const struct notice_owed probes[] = {{team, user, ko}, {team, user, en}};
+    const struct notice_owed probes[] = {{team, user, ko, 1}, {team, user, en, 1}};
     bool ok = true;
 
     for (size_t i = 0; i < 2 && ok; i++) {

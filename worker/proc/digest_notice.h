@@ -16,8 +16,9 @@
 bool notices_check(const struct config *config, const struct prompts *prompts, struct error *err);
 
 /*
- * Puts a notice into the outbox for every member with an open digest who has not had one. Called
- * before any digest is stored, so that the notice stands before it in the member's lane.
+ * Puts a notice into the outbox for every member with a digest that is due who was never told.
+ * Their digests are not claimed before it has arrived; one that came to nothing is made again after
+ * a day.
  */
 bool notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
                  struct error *err);

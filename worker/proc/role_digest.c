@@ -8,8 +8,8 @@
  * stored in one transaction, which compares claim token and source_version: an answer that came too
  * late, or was made from a message deleted meanwhile, changes nothing.
  *
- * Nothing of a member goes to the model before the notice has reached them: the claim leaves such
- * rows alone until deliver has noted it.
+ * Nothing of a member goes to the model, and no digest to the member, before the notice has reached
+ * them: the claim leaves such rows alone until deliver has noted it.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -166,7 +166,8 @@ static void claim(struct digest_role *d)
         d->calls[d->count++] = call;
     }
     free(works);
-    if (!notices_add(d->pg, d->config, d->prompts, &err)) {
+    if (!notices_add(d->pg, d->config, d->prompts, &err) ||
+        !digests_rest(d->pg, d->terms.opt_in, &err)) {
         db_failed(d, "adding notices", &err);
         return;
     }
