@@ -236,9 +236,12 @@ CREATE TABLE study.lane (
     next_at        timestamptz NOT NULL DEFAULT now(), -- no post before
     due_at         timestamptz,                        -- look then; NULL: nothing unfinished
     stopped_reason text CHECK (length(stopped_reason) <= 200),
-    PRIMARY KEY (team_id, target)
+    retry_at       timestamptz,                        -- of a stopped one: it is tried again then
+    PRIMARY KEY (team_id, target),
+    CHECK ((stopped_reason IS NULL) = (retry_at IS NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX lane_due ON study.lane (due_at) WHERE due_at IS NOT NULL AND stopped_reason IS NULL;
+CREATE INDEX lane_stopped ON study.lane (retry_at) WHERE stopped_reason IS NOT NULL;
 
 -- Slack's limits, a team and a method, shared by every process and machine: `until` is its
 -- Retry-After, `slot_at` our own pace (calls are booked one interval apart).

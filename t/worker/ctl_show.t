@@ -45,7 +45,7 @@ INSERT INTO study.digest (firing_id, schedule_id, team_id, user_id, deadline) SE
 INSERT INTO study.digest_item (schedule_id, team_id, channel_id, ts, digest_id) SELECT schedule_id, 'T1', 'C1', '1795372952.000100', 1 FROM study.schedule;
 INSERT INTO study.outbox (identity, kind, team_id, target, digest_id, source_version, body) VALUES ('digest:1:1', 'digest', 'T1', 'U1', 1, 1, '{"text":"$SECRET"}');
 INSERT INTO study.outbox (identity, kind, team_id, target, body, state, sent_ts, done_at) VALUES ('notice:T2:U3', 'notice', 'T2', 'U3', NULL, 'sent', '1795372954.000100', now());
-INSERT INTO study.lane (team_id, target, stopped_reason) VALUES ('T1', 'U1', 'channel_not_found');
+INSERT INTO study.lane (team_id, target, stopped_reason, retry_at) VALUES ('T1', 'U1', 'channel_not_found', now() + interval '1 day');
 INSERT INTO study.dead_event (reason, detail, element, element_sha) VALUES ('bad_json', 'near byte 3', convert_to('{"v":1}' || chr(10) || '$SECRET', 'UTF8'), sha256('x'));
 INSERT INTO study.pause (role, reason) VALUES ('deliver', 'by hand');
 END

@@ -34,7 +34,7 @@ sub value { return ($db->selectrow_array(shift, undef, @_))[0] }
 
 $db->do(q{DELETE FROM study.schedule});
 $db->do(q{INSERT INTO study.team (team_id) VALUES ('T1')});
-$db->do(q{INSERT INTO study.member (team_id, user_id) VALUES ('T1', 'U1')});
+$db->do(q{INSERT INTO study.member (team_id, user_id, noticed_at) VALUES ('T1', 'U1', now())});
 my $schedule = value(q{INSERT INTO study.schedule (name, kind, cron, time_zone, paused)
     VALUES ('never', 'daily', '0 0 1 1 *', 'UTC', true) RETURNING schedule_id});
 
@@ -74,11 +74,44 @@ for my $days (29, 31) {
     $db->do(q{INSERT INTO study.applied (identity, applied_at) VALUES (?, now() - make_interval(days => ?))}, undef, "event:$days", $days);
 }
 
+# Where nothing can be sent: a workspace, a lane, and a member whom no notice has reached. Each has a
+# reply and a digest of two days and of an hour; a fourth member is well.
+$db->do(q{INSERT INTO study.team (team_id, state, stopped_reason) VALUES ('T2', 'stopped', 'token_revoked')});
+my %nowhere;
+for my $row ([ team => 'T2', 'U2' ], [ lane => 'T1', 'U3' ], [ untold => 'T1', 'U4' ], [ well => 'T1', 'U5' ]) {
+    my ($name, $team, $user) = @$row;
+    $db->do(q{INSERT INTO study.member (team_id, user_id, noticed_at) VALUES (?, ?, CASE WHEN ? <> 'U4' THEN now() END)}, undef, $team, $user, $user);
+    $db->do(q{INSERT INTO study.lane (team_id, target, due_at, stopped_reason, retry_at)
+        VALUES (?, ?, now() + interval '1 h', ?::text, CASE WHEN ?::text IS NOT NULL THEN now() + interval '1 h' END)},
+        undef, $team, $user, ($name eq 'lane' ? 'user_disabled' : undef) x 2);
+    for my $hours (48, 1) {
+        for my $state ('pending', 'made') {
+            my $firing = value(q{INSERT INTO study.firing (schedule_id, time_zone, fire_at, state, done_at)
+                VALUES (?, 'UTC', now() - make_interval(mins => ?), 'done', now()) RETURNING firing_id}, $schedule, ++$minute);
+            my $id = $nowhere{"$name $state $hours"} = value(q{INSERT INTO study.digest (firing_id, schedule_id, team_id, user_id, state, deadline, created_at)
+                VALUES (?, ?, ?, ?, ?, now(), now() - make_interval(hours => ?)) RETURNING digest_id}, $firing, $schedule, $team, $user, $state, $hours);
+            $db->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, digest_id, source_version, body, created_at)
+                VALUES (?, 'digest', ?, ?, ?, 1, '{"text":"words"}', now() - make_interval(hours => ?))},
+                undef, "digest:$id:1", $team, $user, $id, $hours) if $state eq 'made';
+        }
+    }
+}
+$db->do(q{INSERT INTO study.lane (team_id, target, stopped_reason, retry_at) VALUES ('T1', 'U6', 'user_disabled', now())});
+
 $worker->start;
 wait_for { value(q{SELECT count(*) FROM study.message}) == 10 } 60, 'old messages to go';
-wait_for { value(q{SELECT count(*) FROM study.firing}) == 3 } 60, 'old firings to go';
+wait_for { value(q{SELECT count(*) FROM study.firing}) == 19 } 60, 'old firings to go';
 
 is(value(q{SELECT count(*) FROM study.message WHERE text LIKE 'Young%'}), 10, 'young messages stay');
+for my $name (qw(team lane untold well)) {
+    my @states = map { value(q{SELECT state FROM study.digest WHERE digest_id = ?}, $nowhere{"$name pending $_"}) } 48, 1;
+    my @replies = map { value(q{SELECT state || CASE WHEN body IS NULL THEN ', blank' ELSE '' END FROM study.outbox WHERE digest_id = ?}, $nowhere{"$name made $_"}) } 48, 1;
+    is_deeply(\@states, [ $name eq 'well' ? 'pending' : 'cancelled', 'pending' ], "$name: an old digest that cannot be sent is given up");
+    is_deeply(\@replies, [ $name =~ /team|lane/ ? 'cancelled, blank' : 'pending', 'pending' ], "$name: and an old reply, with its text");
+}
+is_deeply($db->selectcol_arrayref(q{SELECT target FROM study.lane WHERE stopped_reason IS NOT NULL}), ['U3'], 'a lane is tried again in its time');
+$db->do(q{DELETE FROM study.digest WHERE digest_id = ANY (?)}, undef, [ values %nowhere ]);
+
 is_deeply($db->selectcol_arrayref(q{SELECT digest_id FROM study.digest ORDER BY digest_id}),
     [ sort { $a <=> $b } @digest{qw(old_doubtful old_pending young)} ], 'finished digests go, others stay');
 is_deeply($db->selectcol_arrayref(q{SELECT identity FROM study.outbox ORDER BY outbox_id}),

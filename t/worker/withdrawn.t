@@ -68,5 +68,17 @@ subtest 'a channel that is private now' => sub {
     is(seen('words behind a door'), 0, 'and nothing else');
 };
 
+subtest 'a member whom nothing can be sent to' => sub {
+    my $user = user();
+    $dbh->do("INSERT INTO study.lane (team_id, target, stopped_reason, retry_at) VALUES ('T0STUDY', ?, 'user_disabled', now() + interval '1 day')", undef, $user);
+    my $id = $out->digest(user => $user, texts => ['words for nobody']);
+    ok(wait_for(sub { $out->value("SELECT next_at > now() + interval '5 min' FROM study.digest WHERE digest_id = ?", $id) }, 15), 'the digest waits');
+    is($out->row('digest', $id)->{state}, 'pending', 'and is not made');
+    is(seen('words for nobody'), 0, 'the model has seen nothing');
+    $dbh->do('UPDATE study.lane SET stopped_reason = NULL, retry_at = NULL WHERE target = ?', undef, $user);
+    $dbh->do('UPDATE study.digest SET next_at = now() WHERE digest_id = ?', undef, $id);
+    ok($out->wait_row('digest', $id, 'made', 30), 'until the lane is tried again');
+};
+
 $out->stop;
 done_testing;

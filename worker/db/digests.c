@@ -29,6 +29,9 @@ static const char claim_sql[] =
     "     WHERE d.state IN ('pending', 'running') AND d.next_at <= now()"
     "       AND (d.state = 'pending' OR d.lease_until <= now())"
     "       AND t.state = 'active'"
+    /* nothing is made that could not be sent */
+    "       AND NOT EXISTS (SELECT FROM study.lane l WHERE l.team_id = d.team_id"
+    "                          AND l.target = d.user_id AND l.stopped_reason IS NOT NULL)"
     /* permalinks want the workspace's address, for which deliver asks at once */
     "       AND (t.url IS NOT NULL OR d.created_at < now() - interval '1 min')"
     "       AND NOT EXISTS (SELECT FROM study.pause p"
@@ -520,17 +523,22 @@ bool digests_rest(struct pg *pg, bool opt_in, struct error *err)
 {
     static const char sql[] =
         "WITH due AS ("
-        "    SELECT d.digest_id, d.deadline, m.noticed_at IS NULL AS untold"
+        "    SELECT d.digest_id, d.deadline, n.nowhere"
         "      FROM study.digest d JOIN study.member m USING (team_id, user_id)"
+        "      JOIN study.team t USING (team_id)"
+        "     CROSS JOIN LATERAL ("
+        "           SELECT m.noticed_at IS NULL OR t.state <> 'active' OR EXISTS ("
+        "                  SELECT FROM study.lane l WHERE l.team_id = d.team_id"
+        "                     AND l.target = d.user_id AND l.stopped_reason IS NOT NULL)"
+        "               AS nowhere) n"
         "     WHERE d.state = 'pending' AND d.next_at <= now()"
         "       AND m.digests AND m.consent <> 'no'"
-        "       AND (m.noticed_at IS NULL"
-        "            OR ($1 AND m.consent <> 'yes' AND d.deadline > now()))"
+        "       AND (n.nowhere OR ($1 AND m.consent <> 'yes' AND d.deadline > now()))"
         "     LIMIT $2"
         "       FOR UPDATE OF d SKIP LOCKED FOR SHARE OF m SKIP LOCKED"
         ")"
         "UPDATE study.digest d"
-        "   SET next_at = CASE WHEN due.untold THEN now() + interval '10 min'"
+        "   SET next_at = CASE WHEN due.nowhere THEN now() + interval '10 min'"
         "                      ELSE LEAST(now() + interval '10 s', due.deadline) END"
         "  FROM due WHERE d.digest_id = due.digest_id";
     struct pg_args *args = pg_args_create();

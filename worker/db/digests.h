@@ -104,8 +104,9 @@ bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count
                    bool *kept, struct error *err);
 
 /*
- * Digests that wait for a notice to arrive, or for a yes, are not looked at with every claim: their
- * next_at is put off. The notice's arrival calls them (db/outbox.h); so may the next look.
+ * Digests that wait for a notice to arrive, for a yes, or for a lane or a workspace that is stopped
+ * are not looked at with every claim: their next_at is put off, by ten minutes at most. A notice's
+ * arrival calls them at once (db/outbox.h).
  */
 bool digests_rest(struct pg *pg, bool opt_in, struct error *err);
 

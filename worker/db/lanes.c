@@ -8,7 +8,8 @@
 bool lane_stop(struct pg *pg, const char *team_id, const char *target, const char *reason,
                struct error *err)
 {
-    static const char sql[] = "UPDATE study.lane SET stopped_reason = $3"
+    static const char sql[] = "UPDATE study.lane"
+                              "   SET stopped_reason = $3, retry_at = now() + interval '1 day'"
                               " WHERE team_id = $1 AND target = $2";
     struct pg_args *args = pg_args_create();
     bool ok;

@@ -42,37 +42,87 @@ static const char notices_sql[] = "WITH old AS (SELECT outbox_id FROM study.outb
                   " UPDATE study.outbox AS o SET body = NULL FROM old WHERE o.outbox_id = "
                   "old.outbox_id";
 
-bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t limit,
+/* ---- what has nowhere to go; $1 is [deliver] give_up ---- */
+
+#define NOWHERE(table, target)                                                                     \
+    "(EXISTS (SELECT FROM study.team AS t WHERE t.team_id = " table                                \
+    ".team_id AND t.state = 'stopped')"                                                            \
+    " OR EXISTS (SELECT FROM study.lane AS l WHERE l.team_id = " table                             \
+    ".team_id AND l.target = " target " AND l.stopped_reason IS NOT NULL))"
+
+static const char replies_sql[] =
+    "WITH old AS (SELECT outbox_id FROM study.outbox AS o"
+    "  WHERE state IN ('pending', 'sending', 'doubtful') AND " OLD("created_at")
+    "   AND (lease_until IS NULL OR lease_until <= now()) AND " NOWHERE("o", "o.target")
+    "  LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    " UPDATE study.outbox AS o SET state = 'cancelled', body = NULL, claim_token = NULL,"
+    "  lease_until = NULL, done_at = now(), error = 'nothing could be sent there'"
+    " FROM old WHERE o.outbox_id = old.outbox_id";
+
+static const char undeliverable_sql[] =
+    "WITH old AS (SELECT d.digest_id FROM study.digest AS d"
+    "  JOIN study.member AS m USING (team_id, user_id)"
+    "  WHERE d.state IN ('pending', 'running') AND d." OLD("created_at")
+    "   AND d.deadline <= now() AND (d.lease_until IS NULL OR d.lease_until <= now())"
+    "   AND (m.noticed_at IS NULL OR " NOWHERE("d", "d.user_id") ")"
+    "  LIMIT $2 FOR UPDATE OF d SKIP LOCKED)"
+    " UPDATE study.digest AS d SET state = 'cancelled', result = NULL, claim_token = NULL,"
+    "  lease_until = NULL, error = 'nothing could be sent to the member'"
+    " FROM old WHERE d.digest_id = old.digest_id";
+
+static const char lanes_sql[] =
+    "WITH old AS (SELECT team_id, target FROM study.lane"
+    "  WHERE stopped_reason IS NOT NULL AND retry_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED)"
+    " UPDATE study.lane AS l SET stopped_reason = NULL, retry_at = NULL, due_at = now()"
+    " FROM old WHERE l.team_id = old.team_id AND l.target = old.target";
+
+static bool step(struct pg *pg, const char *sql, int64_t age_s, int64_t limit, int64_t *count,
+                 struct retention_counts *counts, struct error *err)
+{
+    struct pg_args *args = pg_args_create();
+    struct pg_result *res = NULL;
+    bool ok;
+
+    if (age_s > 0) {
+        pg_arg_double(args, (double)age_s);
+    }
+    pg_arg_int(args, limit);
+    ok = pg_exec(pg, sql, args, &res, err);
+    if (ok) {
+        *count = pg_affected(res);
+        counts->more |= *count == limit;
+    }
+    pg_result_destroy(&res);
+    pg_args_destroy(&args);
+    return ok;
+}
+
+bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t give_up_s, int64_t limit,
                         struct retention_counts *counts, struct error *err)
 {
     const struct {
         const char *sql;
+        int64_t age_s; /* 0: has none */
         int64_t *count;
     } steps[] = {
-        {messages_sql, &counts->messages}, {digests_sql, &counts->digests},
-        {dead_sql, &counts->dead_events},  {applied_sql, &counts->applied},
-        {firings_sql, &counts->firings},   {notices_sql, &counts->notices},
+        {replies_sql, give_up_s, &counts->replies_cancelled},
+        {undeliverable_sql, give_up_s, &counts->digests_cancelled},
+        {lanes_sql, 0, &counts->lanes_tried},
+        {messages_sql, keep_s, &counts->messages},
+        {digests_sql, keep_s, &counts->digests},
+        {dead_sql, keep_s, &counts->dead_events},
+        {applied_sql, keep_s, &counts->applied},
+        {firings_sql, keep_s, &counts->firings},
+        {notices_sql, keep_s, &counts->notices},
     };
-    struct pg_args *args = pg_args_create();
     bool ok = true;
 
     *counts = (struct retention_counts){0};
-    pg_arg_double(args, (double)keep_s);
-    pg_arg_int(args, limit);
     for (size_t i = 0; ok && i < sizeof(steps) / sizeof(steps[0]); i++) {
-        struct pg_result *res = NULL;
-
         if (steps[i].count == &counts->digests && counts->messages == limit) {
             continue;
         }
-
-        ok = pg_exec(pg, steps[i].sql, args, &res, err);
-        if (ok) {
-            *steps[i].count = pg_affected(res);
-            counts->more |= *steps[i].count == limit;
-        }
-        pg_result_destroy(&res);
+        ok = step(pg, steps[i].sql, steps[i].age_s, limit, steps[i].count, counts, err);
     }
-    pg_args_destroy(&args);
     return ok;
 }

@@ -3,6 +3,10 @@
  * for it: messages and tombstones, finished digests with their replies, dead events, applied
  * identities, firings without digests, and the text of notices (their rows stay: they are why a
  * member is not told twice). A reply that is not finished keeps its digest.
+ *
+ * So that everything is finished once: in a workspace or a lane that is stopped, what is older than
+ * [deliver] give_up is cancelled, replies and digests; so are digests of that age whose member no
+ * notice has reached. A lane that was stopped is tried again after a day.
  */
 #ifndef STUDY_DB_RETENTION_H
 #define STUDY_DB_RETENTION_H
@@ -15,11 +19,12 @@
 
 struct retention_counts {
     int64_t messages, digests, dead_events, applied, firings, notices;
+    int64_t lanes_tried, replies_cancelled, digests_cancelled;
     bool more; /* one of them reached the limit */
 };
 
 /* At most `limit` rows of each kind. Rows that another process holds are left for the next time. */
-bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t limit,
+bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t give_up_s, int64_t limit,
                         struct retention_counts *counts, struct error *err);
 
 #endif

@@ -52,7 +52,7 @@ struct scheduler {
     struct held held[HELD_MAX];
     size_t held_count;
     int64_t renew_at_ms;
-    int64_t retention_s, sweep_at_ms, deadline_pg_ms;
+    int64_t retention_s, give_up_s, sweep_at_ms, deadline_pg_ms;
     bool private_channels;
     bool listening;
 };
@@ -243,13 +243,18 @@ static bool sweep(struct scheduler *s, struct error *err)
     }
     s->sweep_at_ms = clock_boot_ms() + SWEEP_MS;
     pg_set_deadline(s->pg, SWEEP_LIMIT_MS);
-    bool ok = db_retention_sweep(s->pg, s->retention_s, SWEEP_ROWS, &counts, err);
+    bool ok = db_retention_sweep(s->pg, s->retention_s, s->give_up_s, SWEEP_ROWS, &counts, err);
     pg_set_deadline(s->pg, s->deadline_pg_ms);
     if (!ok) {
         log_warn("what retention has ended stays for now: %s", err->text);
         return pg_is_connected(s->pg) && err->kind != ERROR_INTERRUPTED;
     }
     count_swept(&counts);
+    if (counts.replies_cancelled > 0 || counts.digests_cancelled > 0) {
+        log_warn("given up, as nothing could be sent there: %" PRId64 " replies, %" PRId64
+                 " digests not made yet",
+                 counts.replies_cancelled, counts.digests_cancelled);
+    }
     if (counts.more) {
         s->sweep_at_ms = clock_boot_ms() + SWEEP_MORE_MS;
     }
@@ -367,6 +372,7 @@ int role_schedule(const struct role *role)
         .window_s = config_int(config, "schedule", "missed_window") / 1000,
         .deadline_ms = config_int(config, "digest", "deadline"),
         .private_channels = config_bool(config, "privacy", "private_channels"),
+        .give_up_s = config_int(config, "deliver", "give_up") / 1000,
         .retention_s = config_int(config, "privacy", "retention") / 1000,
         .deadline_pg_ms = config_int(config, "postgres", "timeout"),
     };
