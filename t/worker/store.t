@@ -69,6 +69,7 @@ subtest 'what is not recorded' => sub {
         bot_message(), direct_message(), group_message(), private_message(), external_message(), channel_join(),
         app_home_opened(), team_join(), reaction(), app_rate_limited(), url_verification(),
         message(user => 'U0STUDYBOT'), message(user => 'USLACKBOT'),
+        deleted(private_message()), deleted(external_message()),
         unfurled(message()), { type => 'event_callback', team_id => 'T1', event => { type => 'from_the_future' } },
     );
     $store->push_raw('control', $store->element('command=%2Fstudy&trigger_id=1.2', kind => 'command'));
@@ -98,6 +99,14 @@ subtest 'edits, deletions, repeats, in any order' => sub {
     my $gone = message_row($second);
     ok($gone->{deleted}, 'a deletion wins, though it came first');
     is($gone->{text}, '', 'no text is left');
+
+    # Recorded while the setting let it in, deleted after it no longer does.
+    my $private = private_message();
+    $store->dbh->do("INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at) VALUES ('T0STUDY', ?, ?, 'U000001', 'words', now(), now())",
+        undef, @{ $private->{event} }{qw(channel ts)});
+    $store->event(deleted($private));
+    $store->drained;
+    ok(message_row($private)->{deleted}, 'a deletion where nothing is recorded any more still takes what was');
 
     $store->event($third, file_share(ts => $third->{event}{ts}, file => 'x.pdf'), tombstone($third), reply($third));
     $store->drained;

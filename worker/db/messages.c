@@ -19,6 +19,7 @@ enum {
     COL_EDITED_TS,
     COL_EDITED_EVENT_TS,
     COL_DELETED,
+    COL_ONLY_KNOWN,
     COLS
 };
 
@@ -40,7 +41,7 @@ struct db_messages *db_messages_create(void)
         bool is_time = i == COL_POSTED_AT || i == COL_ACCEPTED_AT;
 
         batch->col[i] = pg_array_create(is_time            ? PG_TIMESTAMPTZ_ARRAY
-                                        : i == COL_DELETED ? PG_BOOL_ARRAY
+                                        : i >= COL_DELETED ? PG_BOOL_ARRAY
                                                            : PG_TEXT_ARRAY);
     }
     for (int i = 0; i < 3; i++) {
@@ -120,6 +121,7 @@ void db_messages_add(struct db_messages *batch, const struct db_message *m)
     pg_array_str(batch->col[COL_EDITED_TS], m->edited_ts);
     pg_array_str(batch->col[COL_EDITED_EVENT_TS], m->edited_event_ts);
     pg_array_bool(batch->col[COL_DELETED], m->deleted);
+    pg_array_bool(batch->col[COL_ONLY_KNOWN], m->only_known);
 }
 
 /*
@@ -139,9 +141,12 @@ static const char apply_sql[] =
     "  n.files::text[], n.posted_at, n.accepted_at, n.edited_ts, n.edited_event_ts, n.deleted"
     " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],"
     "  $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[],"
-    "  $13::boolean[])"
+    "  $13::boolean[], $14::boolean[])"
     "  AS n(team_id, channel_id, ts, thread_ts, user_id, subtype, text, files, posted_at,"
-    "  accepted_at, edited_ts, edited_event_ts, deleted)"
+    "  accepted_at, edited_ts, edited_event_ts, deleted, only_known)"
+    /* a value and no join, which the planner might turn into a walk of the whole table */
+    " WHERE NOT n.only_known OR (SELECT o.deleted FROM study.message AS o WHERE"
+    "  o.team_id = n.team_id AND o.channel_id = n.channel_id AND o.ts = n.ts) IS NOT NULL"
     " ON CONFLICT (team_id, channel_id, ts) DO UPDATE SET"
     "  thread_ts = COALESCE(m.thread_ts, excluded.thread_ts),"
     "  user_id = COALESCE(m.user_id, excluded.user_id),"

@@ -23,7 +23,8 @@ struct db_message {
     const struct str *files;
     size_t nfiles;
     int64_t posted_at_us, accepted_at_us; /* Unix */
-    bool deleted; /* then text and files are empty, subtype and edits absent */
+    bool deleted;    /* then text and files are empty, subtype and edits absent */
+    bool only_known; /* no row is made, one that is there is changed */
 };
 
 struct db_message_counts {

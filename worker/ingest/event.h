@@ -65,6 +65,7 @@ struct message_change {
     int64_t accepted_at_us;
     enum event_privacy privacy; /* of the channel */
     bool deleted;
+    bool only_known; /* of a deletion: where such messages are not recorded, so it leaves no row */
 };
 
 struct channel_news {

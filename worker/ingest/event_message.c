@@ -177,11 +177,18 @@ static bool take_edited(const struct reading *r, const struct json *message)
     return true;
 }
 
+/*
+ * Whatever the settings say: what was recorded under earlier ones is blanked all the same. But what
+ * they do not let in must not leave a tombstone either.
+ */
 static void read_deleted(const struct reading *r, const struct json *ts)
 {
     struct message_change *m = &r->out->message;
+    const struct json *previous = json_get(r->event, "previous_message");
 
-    if (is_bot(json_get(r->event, "previous_message"))) {
+    m->only_known = (m->privacy == EVENT_PRIVATE && !r->rules->private_channels) ||
+                    (!r->rules->external_members && is_external(r, previous));
+    if (is_bot(previous)) {
         event_ignore(r->out, "bot");
         return;
     }
@@ -266,8 +273,6 @@ void event_read_message(const struct reading *r)
         m->privacy = str_is(type, "group") ? EVENT_PRIVATE : EVENT_PUBLIC;
     }
 
-    /* Before the setting is asked: what was recorded under an earlier one is blanked all the same.
-     */
     if (str_is(subtype, "message_deleted")) {
         read_deleted(r, json_get(r->event, "deleted_ts"));
     } else if (str_is(subtype, "message_changed") && str_is(subtype_of(message), "tombstone")) {

@@ -236,6 +236,7 @@ static bool apply_messages(struct store_apply *a, struct store_counts *counts, s
                                      .posted_at_us = m->posted_at_us,
                                      .accepted_at_us = m->accepted_at_us,
                                      .deleted = m->deleted,
+                                     .only_known = m->only_known,
                                  });
     }
     if (!db_messages_apply(a->pg, a->rows, &rows, err)) {
