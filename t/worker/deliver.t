@@ -191,6 +191,26 @@ subtest 'opening a DM is refused for a while' => sub {
     cmp_ok($at[1] - $at[0], '>=', 2, 'not asked again before Retry-After');
 };
 
+subtest 'a workspace that may open no DMs holds up no other' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    $out->team('T2OTHER', url => 'https://t2other.slack.com/');
+    $out->dbh->do("INSERT INTO study.slack_wait (team_id, method, until) VALUES ('T0STUDY', 'conversations.open', now() + interval '1 h')"
+        . ' ON CONFLICT (team_id, method) DO UPDATE SET until = excluded.until');
+    $out->dbh->do("INSERT INTO study.member (team_id, user_id) SELECT 'T0STUDY', 'U0CROWD' || g FROM generate_series(1, 500) g");
+    $out->dbh->do("INSERT INTO study.outbox (identity, kind, team_id, target, body) SELECT 'crowd:' || g, 'notice', 'T0STUDY', 'U0CROWD' || g,"
+        . ' \'{"text":"x","blocks":[]}\' FROM generate_series(1, 500) g');
+    my $before = $out->value("SELECT max(next_at) FROM study.outbox WHERE identity LIKE 'crowd:%'");
+    $out->dbh->do("INSERT INTO study.lane (team_id, target, due_at) SELECT 'T0STUDY', 'U0CROWD' || g, now() FROM generate_series(1, 500) g");
+    my $id = $out->reply(team => 'T2OTHER', target => $user);
+    ok($out->wait_row('outbox', $id, 'sent', 30), 'a reply of another workspace is sent');
+    is($out->value("SELECT count(*) FROM study.outbox WHERE identity LIKE 'crowd:%' AND (claim_token IS NOT NULL OR next_at > ?)", $before), 0,
+        'and not one of the crowd was taken in hand for nothing');
+    $out->dbh->do("DELETE FROM study.lane WHERE target LIKE 'U0CROWD%'");
+    $out->dbh->do("DELETE FROM study.outbox WHERE identity LIKE 'crowd:%'");
+    $out->dbh->do("UPDATE study.slack_wait SET until = now()");
+};
+
 subtest 'nothing is posted into a lane while its head is in doubt' => sub {
     my $user = user();
     $slack->clear_faults;
@@ -217,6 +237,7 @@ subtest 'what Slack will never take' => sub {
     my $next = $out->reply(target => $gone);
     ok($out->wait_row('outbox', $lost, 'failed'), 'a member who is gone');
     is($out->value('SELECT stopped_reason FROM study.lane WHERE target = ?', $gone), 'user_disabled', 'stops the lane');
+    ok($out->value("SELECT retry_at BETWEEN now() + interval '23 h' AND now() + interval '1 day' FROM study.lane WHERE target = ?", $gone), 'for a day');
     my $asked = $slack->count('conversations.open');
     sleep 2.5;
     is($out->row('outbox', $next)->{state}, 'pending', 'what else is for them waits');

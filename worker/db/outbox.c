@@ -96,7 +96,11 @@ bool outbox_add(struct pg *pg, const struct outbox_new *rows, size_t count, stru
     return ok;
 }
 
+/* A workspace that may not be asked to open DMs just now holds up nobody whose DM is open. */
 static const char lock_due_sql[] =
+    "WITH closed AS MATERIALIZED ("
+    "    SELECT team_id FROM study.slack_wait WHERE method = 'conversations.open'"
+    "       AND (until > now() OR slot_at > now() + $3 * interval '1 ms'))"
     "SELECT l.team_id, l.target"
     "  FROM study.lane l JOIN study.team t USING (team_id)"
     " WHERE l.due_at <= now() AND l.stopped_reason IS NULL"
@@ -107,6 +111,9 @@ static const char lock_due_sql[] =
     "   AND NOT EXISTS (SELECT FROM study.slack_wait w"
     "                    WHERE w.team_id = l.team_id AND w.method = 'chat.postMessage'"
     "                      AND (w.until > now() OR w.slot_at > now() + $2 * interval '1 ms'))"
+    "   AND NOT (l.team_id IN (SELECT team_id FROM closed)"
+    "            AND (SELECT m.dm_channel_id IS NULL FROM study.member m"
+    "                  WHERE m.team_id = l.team_id AND m.user_id = l.target) IS TRUE)"
     " ORDER BY l.due_at LIMIT $1"
     "   FOR UPDATE OF l SKIP LOCKED";
 
@@ -263,6 +270,7 @@ bool outbox_claim(struct pg *pg, int limit, int64_t lease_ms, int64_t settle_ms,
     *next_ms = -1;
     pg_arg_int(args, limit);
     pg_arg_int(args, SLACK_POST_BURST_MS);
+    pg_arg_int(args, SLACK_TIER3_BURST_MS);
     ok = pg_begin(pg, err) && pg_exec(pg, lock_due_sql, args, &due, err) &&
          (pg_rows(due) == 0 || claim_heads(pg, due, lease_ms, settle_ms, works, count, err)) &&
          next_due(pg, next_ms, err) && pg_commit(pg, err);

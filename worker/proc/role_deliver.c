@@ -29,7 +29,7 @@
 #include "slack/web.h"
 
 #define POLL_MS      1000
-#define CROWDED_MS   500 /* after a turn in which rows had to be put back unsent */
+#define CROWDED_MS   500 /* after a turn in which looks into histories had to be put off */
 #define RESPONSE_MAX (4 * 1024 * 1024)
 #define TEAMS_MAX    20
 #define MARGIN_MS    5000 /* of a lease over a request's time-out */
@@ -109,7 +109,7 @@ static void drop_gone(struct deliver *d)
 static void after_end(struct deliver *d, struct job *job, bool team_stopped)
 {
     end_say(job, team_stopped);
-    if (job->work != NULL && job->end == OUTBOX_RELEASE) {
+    if (job->work != NULL && job->end == OUTBOX_RELEASE && job->asked == STEP_LOOK) {
         d->claim_at_ms = clock_boot_ms() + CROWDED_MS;
     } else if (d->claim_at_ms > clock_boot_ms() + CROWDED_MS) {
         d->claim_at_ms = clock_boot_ms();
@@ -221,16 +221,23 @@ static bool claim_teams(struct deliver *d)
 static bool book(struct deliver *d, struct job *job)
 {
     struct error err = {0};
+    enum job_state state = job->state;
     int64_t wait_ms;
 
-    job->asked = job->state == JOB_OPEN ? STEP_OPEN : STEP_LOOK;
+    job->asked = state == JOB_OPEN ? STEP_OPEN : STEP_LOOK;
     if (!slack_wait_take(d->pg, job->team_id, job_method(job), SLACK_TIER3_MS, SLACK_TIER3_BURST_MS,
                          1, &wait_ms, &err)) {
         db_failed(d, "keeping Slack's limits", &err);
         return false;
     }
-    if (wait_ms > 0) {
-        job_release(job, wait_ms + (int64_t)(clock_random() % 2000));
+    for (size_t i = 0; i < d->count && wait_ms > 0; i++) {
+        struct job *other = d->jobs[i];
+
+        /* the workspace's others would be told the same */
+        if (other == job || (state == JOB_OPEN && other->state == state &&
+                             strcmp(other->team_id, job->team_id) == 0)) {
+            job_release(other, wait_ms + (int64_t)(clock_random() % 2000));
+        }
     }
     return true;
 }
