@@ -33,7 +33,7 @@ static inline struct digest_work *work_of(const char *language, const char *cons
         w->records[i].ts = strdup(ts);
         w->records[i].thread_ts = i % 4 == 3 ? strdup("1795200000.000100") : NULL;
         w->records[i].text = strdup(texts[i]);
-        w->records[i].files = strdup(i == 0 ? "notes \"1\".pdf\nplan.md" : "");
+        w->records[i].files = strdup(i == 0 ? "notes \"1\".pdf\nplan_U0FRIEND01.md" : "");
         w->records[i].day = strdup(i < count / 2 ? "2026-11-21" : "2026-11-22");
         w->records[i].time = strdup("09:12");
     }

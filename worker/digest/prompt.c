@@ -176,8 +176,12 @@ static void put_files(struct json_writer *w, const char *files)
     json_array_begin(w);
     while (*p != '\0') {
         const char *stop = strchrnul(p, '\n');
+        struct text name;
 
-        json_put_str(w, utf8_cut((struct str){p, (size_t)(stop - p)}, 200));
+        text_init(&name, 4096);
+        source_without_ids(&name, utf8_cut((struct str){p, (size_t)(stop - p)}, 200));
+        json_put_str(w, text_str(&name));
+        text_free(&name);
         p = *stop == '\n' ? stop + 1 : stop;
     }
     json_array_end(w);

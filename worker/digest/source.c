@@ -1,7 +1,7 @@
 /*
  * One pass over Slack's text: `<...>` by what it begins with, the three entities, everything else
  * as it stands. Afterwards the ids that we know to be about this member are taken out of the plain
- * text too, for they can stand in pasted addresses.
+ * text too, for they can stand in pasted addresses, and whatever looks like an id typed as a word.
  */
 #include "digest/source.h"
 
@@ -164,6 +164,46 @@ static void scrub(struct text *plain, const char *id)
     }
 }
 
+static bool is_id_char(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+static bool is_word_char(char c)
+{
+    return is_id_char(c) || (c >= 'a' && c <= 'z') || (unsigned char)c >= 0x80;
+}
+
+/*
+ * Somebody's, or some place's, id typed as a word: U, W, C, G, D, T or F and eight to ten capitals
+ * and digits, a digit among them. A course's number may look like one; that is the lesser harm.
+ */
+static size_t typed_id(struct str s, size_t i)
+{
+    size_t n = 0;
+    bool digit = false;
+
+    if (strchr("UWCGDTF", s.data[i]) == NULL || s.data[i] == '\0' ||
+        (i > 0 && is_word_char(s.data[i - 1]))) {
+        return 0;
+    }
+    while (i + n < s.len && is_id_char(s.data[i + n])) {
+        digit = digit || (s.data[i + n] >= '0' && s.data[i + n] <= '9');
+        n++;
+    }
+    return digit && n >= 9 && n <= 11 && (i + n == s.len || !is_word_char(s.data[i + n])) ? n : 0;
+}
+
+void source_without_ids(struct text *out, struct str s)
+{
+    for (size_t i = 0; i < s.len;) {
+        size_t n = typed_id(s, i);
+
+        text_add(out, n > 0 ? STR("(id)") : (struct str){s.data + i, 1});
+        i += n > 0 ? n : 1;
+    }
+}
+
 static int channel_number(const struct source *source, const struct digest_work *work, size_t i)
 {
     int last = 0;
@@ -189,8 +229,9 @@ struct source *source_create(const struct digest_work *work)
     }
     source->count = work->records_count;
     for (size_t i = 0; i < source->count; i++) {
-        struct text plain;
+        struct text plain, clean;
 
+        text_init(&clean, PLAIN_MAX);
         text_init(&plain, PLAIN_MAX);
         source_plain(&plain, str_of(work->records[i].text));
         scrub(&plain, work->user_id);
@@ -200,9 +241,11 @@ struct source *source_create(const struct digest_work *work)
                 scrub(&plain, work->records[k].channel_id);
             }
         }
-        source->entries[i].plain = str_dup(text_str(&plain));
-        source->entries[i].len = plain.len;
+        source_without_ids(&clean, text_str(&plain));
+        source->entries[i].plain = str_dup(text_str(&clean));
+        source->entries[i].len = clean.len;
         source->entries[i].channel = channel_number(source, work, i);
+        text_free(&clean);
         text_free(&plain);
     }
     return source;

@@ -26,4 +26,7 @@ bool source_has_link(const struct source *source, struct str link);
 /* One text, without the ids of a work: undoes markup and entities. */
 bool source_plain(struct text *out, struct str slack_text);
 
+/* Words that look like ids of Slack's become "(id)": of texts, and of files' names. */
+void source_without_ids(struct text *out, struct str s);
+
 #endif
