@@ -88,6 +88,26 @@ subtest 'from messages to a DM' => sub {
     unlike($out->log, qr/\Q$SECRET\E/, 'without the member\'s words');
 };
 
+subtest 'a time zone that nobody knows' => sub {
+    my $id = $out->digest(user => user(), member => { time_zone => 'Nowhere/Land' }, texts => ['notes from nowhere']);
+    made($id);
+    my ($call) = calls_for('notes from nowhere');
+    my $time = $out->value("SELECT to_char(posted_at AT TIME ZONE 'Asia/Seoul', 'HH24:MI') FROM study.message WHERE text = 'notes from nowhere'");
+    like($call->{args}{messages}[1]{content}, qr/"time":"$time"/, 'falls to the schedule\'s');
+};
+
+subtest 'a digest that cannot be stored' => sub {
+    my $user = user();
+    $out->dbh->do(q{CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '22000'; END $$});
+    $out->dbh->do("CREATE TRIGGER refuse BEFORE UPDATE ON study.digest FOR EACH ROW WHEN (NEW.state = 'made' AND NEW.user_id = '$user') EXECUTE FUNCTION public.refuse()");
+    my $id = $out->digest(user => $user, deadline => '0 s');
+    my $other = $out->digest(user => user(), deadline => '0 s');
+    ok($out->wait_row('digest', $id, 'cancelled', 20), 'is given up past its deadline');
+    is($out->row('digest', $id)->{error}, 'it cannot be stored', 'with the reason');
+    made($other);
+    $out->dbh->do('DROP FUNCTION public.refuse() CASCADE');
+};
+
 subtest 'English, and a workspace\'s language' => sub {
     my $user = user();
     my $id = $out->digest(user => $user, member => { language => 'en' }, texts => ['english notes on paging']);

@@ -64,8 +64,8 @@ static const char claim_sql[] =
     "  JOIN study.team t USING (team_id)"
     "  JOIN study.schedule s USING (schedule_id)"
     "  JOIN study.firing f USING (firing_id)"
-    " CROSS JOIN LATERAL (SELECT study.valid_zone(COALESCE(m.time_zone, s.time_zone), 'UTC')"
-    "                     AS zone) z"
+    " CROSS JOIN LATERAL (SELECT study.valid_zone(m.time_zone,"
+    "                                             study.valid_zone(s.time_zone, 'UTC')) AS zone) z"
     " ORDER BY c.digest_id";
 
 /* FOR SHARE waits for a deletion that is under way and did not yet see this digest. */

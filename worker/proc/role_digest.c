@@ -357,7 +357,8 @@ static void fill_made(struct digest_made *made, const struct digest_role *d,
     };
 }
 
-/* What PostgreSQL refuses with the others is tried alone, and what it refuses alone rests. */
+/* What PostgreSQL refuses with the others is tried alone, and what it refuses alone rests; past its
+ * deadline, when there is nothing left to try, it is given up. */
 static bool store_one_by_one(struct digest_role *d, struct digest_made *made, struct call **calls,
                              size_t count, struct error *err)
 {
@@ -369,8 +370,9 @@ static bool store_one_by_one(struct digest_role *d, struct digest_made *made, st
         } else {
             log_error("digest %" PRId64 " cannot be stored: %s", calls[i]->work->digest_id,
                       err->text);
-            calls[i]->state = CALL_BACK;
+            calls[i]->state = calls[i]->work->overdue ? CALL_CANCEL : CALL_BACK;
             calls[i]->wait_ms = STORE_FAILED_MS;
+            snprintf(calls[i]->reason, sizeof(calls[i]->reason), "it cannot be stored");
         }
     }
     return true;
