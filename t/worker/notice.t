@@ -157,6 +157,20 @@ subtest 'bad prompts stop the start' => sub {
     $out->worker->write_config({ digest => { prompt_dir => $dir } });
     $out->worker->start(wait => 0);
     ok(wait_for(sub { $out->log =~ m{digest\.en\.txt:\d+: there is no hole named "recrods"} }, 15), 'file, line and hole are named');
+    my $check = sub { my $said = `@{[ StudyTest::Proc::root_dir() ]}/build/study-worker -t -c @{[ $out->worker->file ]} 2>&1`; return ($? >> 8, $said) };
+    my ($status, $said) = $check->();
+    is($status, 78, 'as does study-worker -t');
+    like($said, qr{digest\.en\.txt:\d+: there is no hole named "recrods"}, 'with the same words');
+
+    my $good = StudyTest::Proc::slurp(StudyTest::Proc::root_dir() . '/conf/prompts/digest.en.txt');
+    StudyTest::Proc::spew("$dir/digest.en.txt", $good);
+    is(($check->())[0], 0, 'put right, it is good');
+    $out->worker->start;
+    my @before = $out->worker->children;
+    StudyTest::Proc::spew("$dir/digest.en.txt", $good =~ s/\{\{records\}\}/{{rekords}}/r);
+    kill HUP => $out->worker->pid;
+    ok(wait_for(sub { $out->log =~ m{the configuration stays as it is: .*digest\.en\.txt:\d+: there is no hole named "rekords"} }, 15), 'a reload says it too');
+    is_deeply([ sort $out->worker->children ], [ sort @before ], 'and leaves everything running');
     $out->stop;
 };
 

@@ -98,6 +98,16 @@ bool notices_check(const struct config *config, const struct prompts *prompts, s
     return ok;
 }
 
+bool prompts_check(const struct config *config, struct error *err)
+{
+    struct prompts *prompts = NULL;
+    bool ok = prompts_load(&prompts, config_string(config, "digest", "prompt_dir"), err) &&
+              notices_check(config, prompts, err);
+
+    prompts_destroy(&prompts);
+    return ok;
+}
+
 bool notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
                  struct error *err)
 {

@@ -15,6 +15,10 @@
 /* Whether the notices fit into a message, in both languages: ERROR_CONFIG. */
 bool notices_check(const struct config *config, const struct prompts *prompts, struct error *err);
 
+/* Whether the prompt files are there and can be used; nothing is kept. ERROR_CONFIG, with the file
+ * and the line. */
+bool prompts_check(const struct config *config, struct error *err);
+
 /*
  * Puts a notice into the outbox for every member with a digest that is due who was never told.
  * Their digests are not claimed before it has arrived; one that came to nothing is made again after

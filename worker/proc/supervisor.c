@@ -23,6 +23,7 @@
 #include "base/version.h"
 #include "proc/board.h"
 #include "proc/child.h"
+#include "proc/digest_notice.h"
 #include "proc/notify.h"
 #include "proc/title.h"
 #include "proc/user.h"
@@ -60,11 +61,17 @@ static bool open_log(const struct config *config, const struct user *user, struc
     return true;
 }
 
+/* What only some process would find out, and then too late. */
+static bool check_files(const struct config *config, struct error *err)
+{
+    return config_int(config, "digest", "processes") == 0 || prompts_check(config, err);
+}
+
 bool supervisor_prepare(const struct config *config, struct error *err)
 {
     struct user user;
 
-    return user_find(&user, config, err) && open_log(config, &user, err);
+    return user_find(&user, config, err) && open_log(config, &user, err) && check_files(config, err);
 }
 
 /* --- the table of children --- */
@@ -163,8 +170,8 @@ static void reload(struct supervisor *s)
 
     s->reload_wanted = false;
     notify_reloading();
-    if (!config_load(&config, config_path(s->config), &err) || !user_find(&user, config, &err) ||
-        !open_log(config, &user, &err)) {
+    if (!config_load(&config, config_path(s->config), &err) || !check_files(config, &err) ||
+        !user_find(&user, config, &err) || !open_log(config, &user, &err)) {
         log_error("the configuration stays as it is: %s", err.text);
         config_destroy(&config);
         notify_ready("running; the last reload failed");
