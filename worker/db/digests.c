@@ -598,9 +598,8 @@ bool notices_owed(struct pg *pg, const char *language, const struct notice_owed 
         *count = (size_t)pg_rows(res);
         *owed = allocate(*count, sizeof(**owed));
         for (size_t i = 0; i < *count; i++) {
-            (*owed)[i] =
-                (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1), dup(res, (int)i, 2),
-                                      pg_int(res, (int)i, 3)};
+            (*owed)[i] = (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1),
+                                              dup(res, (int)i, 2), pg_int(res, (int)i, 3)};
         }
     }
     pg_result_destroy(&res);

@@ -53,9 +53,9 @@ struct digest_work {
 struct digest_terms {
     int limit;
     int64_t lease_ms;
-    bool model_open;      /* false: take only what needs no model */
-    bool model_enabled;   /* [openai] enabled */
-    bool opt_in;          /* [privacy] consent */
+    bool model_open;    /* false: take only what needs no model */
+    bool model_enabled; /* [openai] enabled */
+    bool opt_in;        /* [privacy] consent */
     bool private_channels;
     const char *language; /* where neither member nor workspace has one */
 };

@@ -50,6 +50,7 @@ static const char notices_sql[] = "WITH old AS (SELECT outbox_id FROM study.outb
     " OR EXISTS (SELECT FROM study.lane AS l WHERE l.team_id = " table                             \
     ".team_id AND l.target = " target " AND l.stopped_reason IS NOT NULL))"
 
+/* clang-format off */
 static const char replies_sql[] =
     "WITH old AS (SELECT outbox_id FROM study.outbox AS o"
     "  WHERE state IN ('pending', 'sending', 'doubtful') AND " OLD("created_at")
@@ -69,6 +70,7 @@ static const char undeliverable_sql[] =
     " UPDATE study.digest AS d SET state = 'cancelled', result = NULL, claim_token = NULL,"
     "  lease_until = NULL, error = 'nothing could be sent to the member'"
     " FROM old WHERE d.digest_id = old.digest_id";
+/* clang-format on */
 
 static const char lanes_sql[] =
     "WITH old AS (SELECT team_id, target FROM study.lane"

@@ -71,7 +71,8 @@ bool supervisor_prepare(const struct config *config, struct error *err)
 {
     struct user user;
 
-    return user_find(&user, config, err) && open_log(config, &user, err) && check_files(config, err);
+    return user_find(&user, config, err) && open_log(config, &user, err) &&
+           check_files(config, err);
 }
 
 /* --- the table of children --- */
