@@ -346,6 +346,12 @@ ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
         peer->failures = 0;
         ngx_http_study_pipeline_length(list, reply->integer);
 
+    } else if (batch == NULL) {
+
+        /* the question will be asked again; a push will tell of the reason */
+
+        return NGX_OK;
+
     } else {
         outcome = ngx_http_study_reply_outcome(reply);
 
@@ -382,9 +388,7 @@ ngx_http_study_pipeline_length(ngx_http_study_list_t *list, int64_t length)
 {
     ngx_http_study_metrics_length(list, length);
 
-    if (list->limit && length > list->limit
-        && !list->peer->probe.timer_set && !ngx_exiting)
-    {
+    if (length > 0 && !list->peer->probe.timer_set && !ngx_exiting) {
         ngx_add_timer(&list->peer->probe, NGX_HTTP_STUDY_PROBE);
     }
 }

@@ -471,7 +471,10 @@ ngx_http_study_redis_timer(ngx_event_t *ev)
 }
 
 
-/* while a list is too long, Redis is asked for its length */
+/*
+ * While a list is not empty, Redis is asked for its length: an over-long one
+ * may be used again, and the gauge must not tell of elements long gone.
+ */
 
 static void
 ngx_http_study_redis_probe(ngx_event_t *ev)
@@ -489,7 +492,7 @@ ngx_http_study_redis_probe(ngx_event_t *ev)
     n = 0;
 
     for (list = peer->lists; list; list = list->next) {
-        if (list->limit && list->length > list->limit) {
+        if (list->length > 0) {
             ngx_http_study_pipeline_ask(list);
             n++;
         }

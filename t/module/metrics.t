@@ -75,6 +75,8 @@ my ($length) = map { $got->{$_} } grep { /^study_nginx_queue_length\{server="uni
 is($length, 3, 'the length of the list');
 is($got->{study_nginx_redis_reconnects_total}, 0, 'no reconnect');
 take_elements();
+ok(eval { wait_for { !grep { /^study_nginx_queue_length/ && $nginx->metrics->{$_} } keys %{ $nginx->metrics } } 20; 1 },
+    'a list that was emptied is told as empty, without another push');
 
 # lengths of each server, of each prefix
 $nginx->stop;
