@@ -26,7 +26,7 @@ my %want = (
     'maxmemory-policy' => 'noeviction',
     'port'             => 0,
     'save'             => '',
-    'unixsocketperm'   => '770',
+    'unixsocketperm'   => '777',
 );
 for my $key (sort keys %want) {
     my %got = $admin->config_get($key);
