@@ -398,8 +398,8 @@ EOF
         [[ -x $(script_of $verb) ]] || continue
         case $verb in
         bench)  say "  bench [name]    the benchmarks: tables, and build/bench/*.json" ;;
-        chaos)  say "  chaos           random faults under load" ;;
-        fuzz)   say "  fuzz            longer fuzzing" ;;
+        chaos)  say "  chaos [--seed N]  random faults under load" ;;
+        fuzz)   say "  fuzz [-t S] [target]  searches for inputs that break a parser, S seconds each" ;;
         matrix) say "  matrix          the module against other nginx versions" ;;
         deb)    say "  deb             Debian packages into build/deb/" ;;
         esac
@@ -428,6 +428,12 @@ main()
 {
     local verb=${1:-build}
     (( $# == 0 )) || shift
+
+    # Asking installs and builds nothing. The demo has more to say.
+    if [[ $verb != demo && ( ${1:-} == -h || ${1:-} == --help ) ]]; then
+        usage
+        exit 0
+    fi
 
     case $verb in
     build)           verb_build "$@" ;;

@@ -260,7 +260,10 @@ sub show_addresses {
         [ 'worker', $chain->worker->url . '/metrics, /healthz, /status.json' ],
         [ 'studyctl', 'build/studyctl -c ' . $chain->worker->file . ' status' ],
         [ 'PostgreSQL', 'psql "' . $chain->pg->dsn . '"' ],
-        [ 'Redis', 'redis-cli -s ' . $chain->redis->socket . ' --user study-worker' ],
+        [ 'Redis', 'REDISCLI_AUTH=$(cat ' . $chain->redis->password_file('study-worker') . ') redis-cli -s '
+            . $chain->redis->socket . ' --user study-worker --no-auth-warning' ],
+        $chain->slack ? [ 'Slack', 'stand-in; what it was sent: ' . $chain->slack->origin . '/_control/received' ] : (),
+        $chain->openai ? [ 'model', 'stand-in; what it was asked: ' . $chain->openai->origin . '/_control/received' ] : (),
         [ 'secrets', "$HOME/nginx (signing, trigger), $HOME/redis (passwords)" ],
         [ 'end it', './build.sh demo --stop' ],
     );
@@ -493,10 +496,11 @@ sub summary {
     my $leaked = $chain->value("SELECT count(*) FROM study.dead_event");
     push @wrong, "$leaked events could not be stored (study.dead_event)" if $leaked;
 
-    my $delivered = 0;
+    my ($delivered, $notices) = (0, 0);
     for my $id (@owed) {
         my @texts = digests_among(@{ $got->{digests}{$id} });
         $delivered += @texts;
+        $notices += @{ $got->{digests}{$id} } - @texts;
         push @wrong, $day->name_of($id) . ' has ' . @texts . ' digests in Slack, not 1' if @texts != 1;
         push @wrong, 'what was deleted is in the digest of ' . $day->name_of($id)
             if grep { JSON::PP->new->encode($_) =~ /shopping list|회사 회의|PRIVATE/ } @texts;
@@ -507,6 +511,7 @@ sub summary {
         [ 'answered 200',      $got->{answered}, $got->{sent} ],
         [ 'messages stored',   scalar(keys %have), scalar keys %$want ],
         [ 'digests owed',      $got->{owed},     scalar @owed ],
+        [ 'notices before',    $notices,         scalar @owed ],
         [ 'digests delivered', $delivered,       scalar @owed ],
     );
     push @figures, [ 'written by the model', $got->{by_model}, scalar @owed ] if !$opt{'real-openai'};

@@ -9,7 +9,7 @@ use Time::HiRes qw(sleep time);
 
 use StudyTest::Module qw(:DEFAULT settings slow);
 use StudyTest::FakeRedis;
-use StudyTest::Proc qw(slurp spew wait_for);
+use StudyTest::Proc qw(gone slurp spew wait_for);
 
 my $event = '{"type":"event_callback"}';
 my $redis = redis_server();
@@ -140,10 +140,10 @@ SKIP: {
         kill WINCH => $old;
         is($own->post($event)->{status}, 200, 'both there') for 1 .. 4;
         kill QUIT => $old;
-        wait_for { !kill 0, $old } 20, 'the old master to exit';
+        wait_for { gone($old) } 20, 'the old master to exit';
         is($own->post($event)->{status}, 200, 'the new one alone');
         kill QUIT => $new;
-        wait_for { !kill 0, $new } 20, 'the new master to exit';
+        wait_for { gone($new) } 20, 'the new master to exit';
         queued('upgrade', $event, ('event') x 6);
         unlike($own->log, qr/\[alert\]|open socket/, 'no alert');
     };

@@ -30,6 +30,7 @@ for my $verb (@verbs) {
 }
 my $said = qx{./build.sh nonsense 2>&1};
 is($? >> 8, 2, 'an unknown verb is an error');
+like(scalar qx{./build.sh matrix --help 2>&1}, qr/\Ausage:/, 'a verb asked for help gives it, and does nothing');
 like($said, qr/^usage:/, '... with the usage');
 
 # A verb whose work is not there says so, and is not offered.

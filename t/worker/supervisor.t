@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use StudyTest::Postgres ();
-use StudyTest::Proc qw(root_dir run_limited scratch_dir slurp socket_dir spew wait_for);
+use StudyTest::Proc qw(gone root_dir run_limited scratch_dir slurp socket_dir spew wait_for);
 use StudyTest::Redis ();
 use StudyTest::Worker ();
 
@@ -58,7 +58,6 @@ sub log_has {
     return;
 }
 
-sub gone { my (@pids) = @_; return !grep { kill 0 => $_ } @pids }
 
 # --- command line --------------------------------------------------------------------------
 

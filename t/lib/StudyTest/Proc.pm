@@ -22,7 +22,7 @@ use POSIX qw(WNOHANG setpgid _exit);
 use Scalar::Util qw(weaken);
 use Time::HiRes qw(sleep time);
 
-our @EXPORT_OK = qw(free_port run_limited root_dir scratch_dir socket_dir slurp spew tail_of wait_for);
+our @EXPORT_OK = qw(free_port gone run_limited root_dir scratch_dir socket_dir slurp spew tail_of wait_for);
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 my @scratch;
@@ -96,6 +96,17 @@ sub free_port {
         return $port if !$given{$port}++;
     }
     croak 'no free port';
+}
+
+# Whether none of the processes runs. One that has ended counts, also while nobody has
+# waited for it: in a container the process 1 may be no init.
+sub gone {
+    for my $pid (@_) {
+        open my $stat, '<', "/proc/$pid/stat" or next;
+        my $line = <$stat> // next;
+        return 0 if $line !~ /\) [ZX] /;
+    }
+    return 1;
 }
 
 # Calls COND until it is true, LIMIT seconds at most; returns what it returned, or
