@@ -194,7 +194,7 @@ subtest 'opening a DM is refused for a while' => sub {
 subtest 'a workspace that may open no DMs holds up no other' => sub {
     $slack->clear_faults;
     my $user = user();
-    $out->team('T2OTHER', url => 'https://t2other.slack.com/');
+    $out->dbh->do("INSERT INTO study.team (team_id, url, bot_user_id) VALUES ('T2OTHER', 'https://t2other.slack.com/', 'U0STUDYBOT')");
     $out->dbh->do("INSERT INTO study.slack_wait (team_id, method, until) VALUES ('T0STUDY', 'conversations.open', now() + interval '1 h')"
         . ' ON CONFLICT (team_id, method) DO UPDATE SET until = excluded.until');
     $out->dbh->do("INSERT INTO study.member (team_id, user_id) SELECT 'T0STUDY', 'U0CROWD' || g FROM generate_series(1, 500) g");
@@ -326,6 +326,7 @@ subtest 'cancelled while its DM is opened' => sub {
     $slack->fault({ kind => 'status', status => 503, match => { method => 'conversations.open', contains => $user }, count => 1 });
     $slack->set(delays => { 'conversations.open' => 1.5 });
     my $id = $out->reply(target => $user);
+    my $next = $out->reply(target => $user);
     my $other = $out->reply(target => user());
     ok(wait_for(sub { $out->row('outbox', $id)->{claim_token} }, 10), 'claimed');
     $out->dbh->do("UPDATE study.outbox SET state = 'cancelled', body = NULL WHERE outbox_id = ?", undef, $id);
@@ -333,6 +334,9 @@ subtest 'cancelled while its DM is opened' => sub {
     $slack->set(delays => { 'conversations.open' => 0 });
     sleep 1;
     is($out->row('outbox', $id)->{state}, 'cancelled', 'and it stays cancelled');
+    ok($out->wait_row('outbox', $next, 'sent'), 'the next reply to the member is sent');
+    ok($out->value('SELECT n.done_at < c.lease_until FROM study.outbox n, study.outbox c WHERE n.outbox_id = ? AND c.outbox_id = ?', $next, $id),
+        'without waiting for the end of the lease');
 };
 
 subtest 'a stop while posting' => sub {
@@ -366,7 +370,13 @@ subtest 'a revoked token stops the workspace, and a new start asks again' => sub
 
     $slack->seed({ id => 'T0STUDY', token => 'xoxb-standin', token_error => undef });
     $out->worker->stop;
+    $out->dbh->do("INSERT INTO study.team (team_id, state, stopped_reason) SELECT 'T8STOP' || g, 'stopped', 'a test' FROM generate_series(10, 54) g");
+    my $asked = $slack->count('auth.test');
     $out->worker->start(wait => 0);
+    ok(wait_for(sub { $slack->count('auth.test') >= $asked + 46 }, 30), 'every stopped workspace is asked');
+    sleep 1.5;
+    is($slack->count('auth.test'), $asked + 46, 'once');
+    $out->dbh->do("DELETE FROM study.team WHERE team_id LIKE 'T8STOP%'");
     $out->dbh->do('UPDATE study.outbox SET next_at = now() WHERE outbox_id = ?', undef, $id);
     $out->dbh->do('UPDATE study.lane SET due_at = now() WHERE target = ?', undef, $user);
     ok($out->wait_row('outbox', $id, 'sent', 30), 'after the token works again and a start: sent');

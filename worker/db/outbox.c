@@ -344,6 +344,13 @@ static const char outdated_sql[] =
     ")"
     "SELECT pg_notify('study_digest', '') FROM again LIMIT 1";
 
+/* A reply that was cancelled while we had it does not keep its lane until the lease would end. */
+static const char cancelled_sql[] =
+    "UPDATE study.lane l SET due_at = GREATEST(now(), l.next_at)"
+    "  FROM unnest($1::bigint[], $2::text[]) AS w (id, token)"
+    "  JOIN study.outbox o ON o.outbox_id = w.id AND o.claim_token = w.token::uuid"
+    " WHERE o.state = 'cancelled' AND l.team_id = o.team_id AND l.target = o.target";
+
 static bool mark_sending(struct pg *pg, struct pg_array *const *a, int64_t lease_ms,
                          struct outbox_work *const *works, size_t count, bool *go,
                          struct error *err)
@@ -362,7 +369,8 @@ static bool mark_sending(struct pg *pg, struct pg_array *const *a, int64_t lease
             go[i] = go[i] || works[i]->outbox_id == pg_int(res, row, 0);
         }
     }
-    ok = ok && ((size_t)pg_rows(res) == count || exec_arrays(pg, outdated_sql, a, 2, NULL, err));
+    ok = ok && ((size_t)pg_rows(res) == count || (exec_arrays(pg, outdated_sql, a, 2, NULL, err) &&
+                                                  exec_arrays(pg, cancelled_sql, a, 2, NULL, err)));
     pg_result_destroy(&res);
     pg_args_destroy(&args);
     return ok;
@@ -394,6 +402,14 @@ bool outbox_sending(struct pg *pg, struct outbox_work *const *works, const char 
     destroy_arrays(a, 5);
     return ok;
 }
+
+/* A deletion under way ends first, and is seen; one that comes now waits for the row's new state.
+ */
+static const char lock_digests_sql[] =
+    "SELECT FROM study.digest d"
+    " WHERE d.digest_id IN (SELECT o.digest_id FROM study.outbox o"
+    "                        WHERE o.outbox_id = ANY ($1::bigint[]))"
+    " ORDER BY d.digest_id FOR SHARE OF d";
 
 /*
  * A lane's next free second counts from the answer, not only from the departure: two requests can
@@ -470,7 +486,9 @@ bool outbox_finish(struct pg *pg, const struct outbox_done *done, size_t count, 
         pg_array_str(a[8], str_of(done[i].work->target));
     }
     ok = exec_arrays(pg, lock_lanes_sql, a + 7, 2, NULL, err) &&
-         exec_arrays(pg, finish_sql, a, 7, NULL, err);
+         exec_arrays(pg, lock_digests_sql, a, 1, NULL, err) &&
+         exec_arrays(pg, finish_sql, a, 7, NULL, err) &&
+         exec_arrays(pg, cancelled_sql, a, 2, NULL, err);
     destroy_arrays(a, 9);
     return ok;
 }

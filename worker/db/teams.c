@@ -3,23 +3,26 @@
 
 #include <stdlib.h>
 
-bool teams_to_test(struct pg *pg, bool stopped, int limit, char ***team_ids, size_t *count,
-                   struct error *err)
+bool teams_to_test(struct pg *pg, const char *stopped_after, int limit, char ***team_ids,
+                   size_t *count, struct error *err)
 {
-    static const char sql[] =
+    static const char unknown[] =
         "SELECT team_id FROM study.team t"
-        " WHERE ((state = 'active' AND (url IS NULL OR bot_user_id IS NULL))"
-        "        OR ($1 AND state = 'stopped'))"
+        " WHERE state = 'active' AND (url IS NULL OR bot_user_id IS NULL) AND $1::text IS NULL"
         "   AND NOT EXISTS (SELECT FROM study.slack_wait w WHERE w.team_id = t.team_id"
         "                      AND w.method = 'auth.test' AND w.until > now())"
         " ORDER BY team_id LIMIT $2";
+    static const char stopped[] = "SELECT team_id FROM study.team"
+                                  " WHERE state = 'stopped' AND team_id > $1"
+                                  " ORDER BY team_id LIMIT $2";
+    const char *sql = stopped_after != NULL ? stopped : unknown;
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
     bool ok;
 
     *team_ids = NULL;
     *count = 0;
-    pg_arg_bool(args, stopped);
+    pg_arg_cstr(args, stopped_after);
     pg_arg_int(args, limit);
     ok = pg_exec(pg, sql, args, &res, err);
     if (ok && pg_rows(res) > 0) {

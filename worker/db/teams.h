@@ -9,10 +9,10 @@
 #include "base/text.h"
 #include "io/pg.h"
 
-/* Ids (owned) of active workspaces that auth.test has not yet described; with `stopped` also those
- * that are stopped: a new token may have come with a restart. At most `limit`. */
-bool teams_to_test(struct pg *pg, bool stopped, int limit, char ***team_ids, size_t *count,
-                   struct error *err);
+/* Ids (owned), at most `limit`: of active workspaces that auth.test has not yet described; or, with
+ * stopped_after ("" or an id), of those that are stopped, in order, behind that id. */
+bool teams_to_test(struct pg *pg, const char *stopped_after, int limit, char ***team_ids,
+                   size_t *count, struct error *err);
 void teams_free(char ***team_ids, size_t count);
 
 /* What auth.test said; a stopped workspace is active again. */

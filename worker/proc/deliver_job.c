@@ -94,6 +94,15 @@ void job_release(struct job *job, int64_t wait_ms)
     finish(job, OUTBOX_RELEASE, wait_ms, "");
 }
 
+void job_put_off(struct job *job, int64_t wait_ms)
+{
+    if (job->pages > 0) { /* the pages read so far are lost, so this attempt counts */
+        finish(job, OUTBOX_DOUBTFUL, wait_ms, "the history's next page had to wait");
+    } else {
+        job_release(job, wait_ms);
+    }
+}
+
 /* As it was before, after a backoff: pending, or still doubtful. */
 static void again(struct job *job, const char *error)
 {

@@ -78,6 +78,10 @@ void job_ask(struct job *job, const struct slack_side *slack);
 /* Nothing was tried: the row as it was, after a while. */
 void job_release(struct job *job, int64_t wait_ms);
 
+/* Its step must wait for Slack's limits: the same, but not again and again for a history whose
+ * pages never all go. */
+void job_put_off(struct job *job, int64_t wait_ms);
+
 void job_answered(struct job *job, const struct slack_side *slack,
                   const struct http_response *response);
 

@@ -48,7 +48,9 @@ struct deliver {
     int64_t db_at_ms; /* after a failure: not before (boot clock) */
     int64_t claim_at_ms;
     int64_t teams_at_ms;
-    bool asked_stopped; /* stopped workspaces are asked once, after a start or a reload */
+    /* Stopped workspaces are asked once, after a start or a reload, as a new token may have come
+     * with it: in order of their ids, up to this one; NULL when all were. */
+    char *stopped_after;
     bool listening;
     bool db_down, slack_down; /* said so */
 };
@@ -177,40 +179,52 @@ static bool claim(struct deliver *d)
     return true;
 }
 
-/* Workspaces that we do not know yet; after a start also those that had thrown us out. */
+static bool is_asked(const struct deliver *d, const char *team)
+{
+    for (size_t i = 0; i < d->count; i++) {
+        if (d->jobs[i]->work == NULL && strcmp(d->jobs[i]->team_id, team) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_team(struct deliver *d, const char *team)
+{
+    struct job *job = job_of_team(team);
+
+    if (config_slack_token(d->config, team) == NULL) {
+        snprintf(job->error, sizeof(job->error), "no_token");
+        job->stop_team = true;
+        job->state = JOB_DONE;
+    }
+    d->jobs[d->count++] = job;
+}
+
+/* Workspaces that we do not know yet; after a start first those that had thrown us out. */
 static bool claim_teams(struct deliver *d)
 {
     int room = (int)(d->concurrency - d->count);
+    int limit = room < TEAMS_MAX ? room : TEAMS_MAX;
     struct error err = {0};
     char **teams;
     size_t count;
 
     d->teams_at_ms = clock_boot_ms() + POLL_MS;
-    if (!teams_to_test(d->pg, !d->asked_stopped, room < TEAMS_MAX ? room : TEAMS_MAX, &teams,
-                       &count, &err)) {
+    if (!teams_to_test(d->pg, d->stopped_after, limit, &teams, &count, &err)) {
         db_failed(d, "reading workspaces", &err);
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        struct job *job = job_of_team(teams[i]);
-        bool known = false;
-
-        for (size_t k = 0; k < d->count; k++) {
-            known =
-                known || (d->jobs[k]->work == NULL && strcmp(d->jobs[k]->team_id, teams[i]) == 0);
+        if (!is_asked(d, teams[i])) {
+            add_team(d, teams[i]);
         }
-        if (known) {
-            job_destroy(&job);
-            continue;
-        }
-        if (config_slack_token(d->config, teams[i]) == NULL) {
-            snprintf(job->error, sizeof(job->error), "no_token");
-            job->stop_team = true;
-            job->state = JOB_DONE;
-        }
-        d->jobs[d->count++] = job;
     }
-    d->asked_stopped = true;
+    if (d->stopped_after != NULL) {
+        free(d->stopped_after);
+        d->stopped_after = count == (size_t)limit ? str_dup(str_of(teams[count - 1])) : NULL;
+        d->teams_at_ms = 0;
+    }
     teams_free(&teams, count);
     return true;
 }
@@ -218,8 +232,9 @@ static bool claim_teams(struct deliver *d)
 /* ---- the next steps ---- */
 
 /* Opening a DM and reading a history go at the pace of their tier, a workspace. */
-static bool book(struct deliver *d, struct job *job)
+static bool book(struct deliver *d, size_t at)
 {
+    struct job *job = d->jobs[at];
     struct error err = {0};
     enum job_state state = job->state;
     int64_t wait_ms;
@@ -230,13 +245,13 @@ static bool book(struct deliver *d, struct job *job)
         db_failed(d, "keeping Slack's limits", &err);
         return false;
     }
-    for (size_t i = 0; i < d->count && wait_ms > 0; i++) {
+    for (size_t i = at; i < d->count && wait_ms > 0; i++) {
         struct job *other = d->jobs[i];
 
-        /* the workspace's others would be told the same */
+        /* the workspace's others behind it would be told the same; those before it are booked */
         if (other == job || (state == JOB_OPEN && other->state == state &&
                              strcmp(other->team_id, job->team_id) == 0)) {
-            job_release(other, wait_ms + (int64_t)(clock_random() % 2000));
+            job_put_off(other, wait_ms + (int64_t)(clock_random() % 2000));
         }
     }
     return true;
@@ -318,7 +333,7 @@ static void next_steps(struct deliver *d)
     for (size_t i = 0; i < d->count; i++) {
         struct job *job = d->jobs[i];
 
-        if ((job->state == JOB_OPEN || job->state == JOB_LOOK) && !book(d, job)) {
+        if ((job->state == JOB_OPEN || job->state == JOB_LOOK) && !book(d, i)) {
             return;
         }
     }
@@ -463,6 +478,7 @@ static bool open_role(struct deliver *d, struct error *err)
 
     d->concurrency = (size_t)config_int(c, "deliver", "concurrency");
     d->jobs = calloc(d->concurrency, sizeof(struct job *));
+    d->stopped_after = str_dup(STR(""));
     d->http = http_create(&limits, err);
     if (d->jobs == NULL || d->http == NULL) {
         return false;
@@ -502,6 +518,7 @@ int role_deliver(const struct role *role)
         log_error("%s", err.text);
         status = ROLE_MISCONFIGURED;
     }
+    free(d.stopped_after);
     free(d.jobs);
     http_destroy(&d.http);
     pg_destroy(&d.pg);
