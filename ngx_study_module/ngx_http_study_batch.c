@@ -27,6 +27,8 @@
 
 static ngx_http_study_batch_t *ngx_http_study_pipeline_batch(
     ngx_http_study_list_t *list, size_t size);
+static ngx_int_t ngx_http_study_pipeline_more(ngx_http_study_batch_t *batch,
+    ngx_log_t *log);
 static ngx_int_t ngx_http_study_pipeline_grow(ngx_http_study_batch_t *batch,
     size_t size, ngx_log_t *log);
 static void ngx_http_study_pipeline_expire_batch(ngx_http_study_peer_t *peer,
@@ -75,7 +77,7 @@ ngx_http_study_pipeline_push(ngx_http_study_list_t *list,
     batch->len += p - start;
     batch->pushes[batch->n++] = push;
 
-    first = ngx_http_study_is_empty(peer);
+    first = (peer->elements == 0);
 
     if (first || (ngx_msec_int_t) (push->deadline - peer->deadline) < 0) {
         peer->deadline = push->deadline;
@@ -93,10 +95,8 @@ ngx_http_study_pipeline_push(ngx_http_study_list_t *list,
 static ngx_http_study_batch_t *
 ngx_http_study_pipeline_batch(ngx_http_study_list_t *list, size_t size)
 {
-    ngx_uint_t                n;
-    ngx_log_t                *log;
-    ngx_http_study_push_t   **pushes;
-    ngx_http_study_batch_t   *batch;
+    ngx_log_t               *log;
+    ngx_http_study_batch_t  *batch;
 
     log = &list->peer->log;
     batch = list->gathered;
@@ -117,34 +117,56 @@ ngx_http_study_pipeline_batch(ngx_http_study_list_t *list, size_t size)
         batch->list = list;
         batch->len = ngx_http_study_room(list);
         batch->n = 0;
-
-        list->gathered = batch;
     }
 
-    if (batch->n == batch->nalloc) {
+    if (ngx_http_study_pipeline_more(batch, log) != NGX_OK
+        || ngx_http_study_pipeline_grow(batch, batch->len + size, log)
+           != NGX_OK)
+    {
+        /* an empty batch must never be gathered, and so be sent */
 
-        n = batch->nalloc ? batch->nalloc * 2 : NGX_HTTP_STUDY_PUSHES;
-
-        pushes = ngx_alloc(n * sizeof(ngx_http_study_push_t *), log);
-        if (pushes == NULL) {
-            return NULL;
+        if (batch != list->gathered) {
+            ngx_http_study_pipeline_release(list->peer, batch);
         }
 
-        if (batch->pushes) {
-            ngx_memcpy(pushes, batch->pushes,
-                       batch->n * sizeof(ngx_http_study_push_t *));
-            ngx_free(batch->pushes);
-        }
-
-        batch->pushes = pushes;
-        batch->nalloc = n;
-    }
-
-    if (ngx_http_study_pipeline_grow(batch, batch->len + size, log) != NGX_OK) {
         return NULL;
     }
 
+    list->gathered = batch;
+
     return batch;
+}
+
+
+/* room for one more request */
+
+static ngx_int_t
+ngx_http_study_pipeline_more(ngx_http_study_batch_t *batch, ngx_log_t *log)
+{
+    ngx_uint_t               n;
+    ngx_http_study_push_t  **pushes;
+
+    if (batch->n < batch->nalloc) {
+        return NGX_OK;
+    }
+
+    n = batch->nalloc ? batch->nalloc * 2 : NGX_HTTP_STUDY_PUSHES;
+
+    pushes = ngx_alloc(n * sizeof(ngx_http_study_push_t *), log);
+    if (pushes == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (batch->pushes) {
+        ngx_memcpy(pushes, batch->pushes,
+                   batch->n * sizeof(ngx_http_study_push_t *));
+        ngx_free(batch->pushes);
+    }
+
+    batch->pushes = pushes;
+    batch->nalloc = n;
+
+    return NGX_OK;
 }
 
 

@@ -45,7 +45,7 @@ ngx_http_study_redis_attempt(ngx_http_study_peer_t *peer)
     }
 
     ngx_http_study_redis_open(peer,
-                              &peer->addrs[peer->addr++ % peer->naddrs]);
+                              &peer->addrs[peer->addr % peer->naddrs]);
 }
 
 
@@ -65,10 +65,13 @@ ngx_http_study_redis_resolve(ngx_http_study_peer_t *peer)
 
     /*
      * Nobody asked for these name servers, and they may not know what the
-     * hosts file does: an address that works needs none.
+     * hosts file does: an address that works needs none.  Once they have been
+     * needed, the name has moved, and what it was before is not gone back to.
      */
 
-    if (peer->own_resolver && peer->naddrs && peer->failures == 0) {
+    if (peer->own_resolver && peer->naddrs && peer->failures == 0
+        && peer->found_len == 0)
+    {
         return NGX_DECLINED;
     }
 
@@ -99,7 +102,6 @@ static void
 ngx_http_study_redis_resolved(ngx_resolver_ctx_t *ctx)
 {
     ngx_addr_t              addr;
-    ngx_sockaddr_t          sockaddr;
     ngx_resolver_addr_t    *found;
     ngx_http_study_peer_t  *peer;
 
@@ -114,16 +116,22 @@ ngx_http_study_redis_resolved(ngx_resolver_ctx_t *ctx)
                       &ctx->name, ctx->state,
                       ngx_resolver_strerror(ctx->state));
 
-        if (peer->naddrs) {
-            addr = peer->addrs[peer->addr++ % peer->naddrs];
+        if (peer->found_len) {
+            addr.sockaddr = &peer->found.sockaddr;
+            addr.socklen = peer->found_len;
+
+        } else if (peer->naddrs) {
+            addr = peer->addrs[peer->addr % peer->naddrs];
         }
 
     } else {
-        found = &ctx->addrs[peer->addr++ % ctx->naddrs];
+        found = &ctx->addrs[peer->addr % ctx->naddrs];
 
-        ngx_memcpy(&sockaddr, found->sockaddr, found->socklen);
-        addr.sockaddr = &sockaddr.sockaddr;
-        addr.socklen = found->socklen;
+        ngx_memcpy(&peer->found, found->sockaddr, found->socklen);
+        peer->found_len = found->socklen;
+
+        addr.sockaddr = &peer->found.sockaddr;
+        addr.socklen = peer->found_len;
         ngx_inet_set_port(addr.sockaddr, peer->port);
     }
 

@@ -482,6 +482,8 @@ ngx_http_study_complete(ngx_conf_t *cf, ngx_http_study_loc_conf_t *conf)
 
     for (i = 0; i < conf->key_prefix.len; i++) {
         if (conf->key_prefix.data[i] <= ' ' || conf->key_prefix.data[i] > '~'
+            || conf->key_prefix.data[i] == '"'
+            || conf->key_prefix.data[i] == '\\'
             || conf->key_prefix.data[i] == '{'
             || conf->key_prefix.data[i] == '}')
         {

@@ -403,7 +403,7 @@ struct ngx_http_study_peer_s {
     ngx_str_t                     name;         /* as configured */
     ngx_str_t                     host;
     in_port_t                     port;
-    ngx_addr_t                   *addrs;
+    ngx_addr_t                   *addrs;        /* when nginx started */
     ngx_uint_t                    naddrs;
     ngx_uint_t                    named;        /* unsigned  named:1; */
 
@@ -443,7 +443,11 @@ struct ngx_http_study_peer_s {
     ngx_msec_t                    avoid;        /* refused us; not before */
     ngx_msec_t                    logged;
     ngx_uint_t                    lost;         /* unsigned  lost:1; */
-    ngx_uint_t                    addr;         /* next of addrs to try */
+    ngx_uint_t                    addr;         /* the one to try, modulo */
+    ngx_sockaddr_t                found;        /* where the name led last */
+    socklen_t                     found_len;    /* 0: was not looked up */
+    ngx_uint_t                    useful;       /* it acknowledged a push */
+    ngx_uint_t                    hasty;        /* the one before was not */
 
     ngx_connection_t             *connection;
     ngx_resolver_ctx_t           *resolving;

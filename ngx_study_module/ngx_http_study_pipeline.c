@@ -307,6 +307,10 @@ ngx_http_study_pipeline_replies(ngx_http_study_peer_t *peer)
                 return NGX_ERROR;
             }
 
+            if (peer->connection != c) {
+                return NGX_OK;
+            }
+
             continue;
         }
 
@@ -344,6 +348,7 @@ ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
     if (reply->type == NGX_HTTP_STUDY_REPLY_INTEGER) {
         outcome = NGX_HTTP_STUDY_ACCEPTED;
         peer->failures = 0;
+        peer->useful |= (batch != NULL);
         ngx_http_study_pipeline_length(list, reply->integer);
 
     } else if (batch == NULL) {
@@ -378,6 +383,18 @@ ngx_http_study_pipeline_reply(ngx_http_study_peer_t *peer,
                                  (outcome == NGX_HTTP_STUDY_ACCEPTED)
                                  ? 0 : NGX_HTTP_STUDY_AGAIN);
     ngx_http_study_pipeline_release(peer, batch);
+
+    /*
+     * No longer the server, or no longer the login, that it was: only a new
+     * connection, perhaps to where the name leads by now, can help.
+     */
+
+    if (outcome == NGX_HTTP_STUDY_REDIS_READONLY
+        || outcome == NGX_HTTP_STUDY_REDIS_MOVED
+        || outcome == NGX_HTTP_STUDY_REDIS_NOAUTH)
+    {
+        ngx_http_study_redis_fail(peer, outcome);
+    }
 
     return NGX_OK;
 }

@@ -75,7 +75,7 @@ ngx_http_study_redis_start(ngx_http_study_peer_t *peer)
 
     if (!peer->connect.posted && !peer->connect.timer_set) {
         peer->log = *ngx_cycle->log;
-        ngx_post_event(&peer->connect, &ngx_posted_events);
+        ngx_post_event(&peer->connect, &ngx_posted_next_events);
     }
 }
 
@@ -234,6 +234,7 @@ ngx_http_study_redis_hello(ngx_http_study_peer_t *peer,
 
     ngx_http_study_redis_state(peer, NGX_HTTP_STUDY_READY);
     peer->since = ngx_current_msec;
+    peer->useful = 0;
     peer->attempts = 0;
 
     if (peer->failures) {
@@ -260,14 +261,23 @@ ngx_http_study_redis_fail(ngx_http_study_peer_t *peer,
     ngx_http_study_outcome_e reason)
 {
     ngx_msec_t  delay;
-    ngx_uint_t  well, other;
+    ngx_uint_t  held, well, other;
 
-    /* "failures" is reset by an acknowledged push */
+    /*
+     * A connection that was of use, or held, is opened again at once; another
+     * one only once, or a server that greets and hangs up would be called
+     * without end.
+     */
+
+    held = peer->state == NGX_HTTP_STUDY_READY
+           && (peer->useful
+               || ngx_current_msec - peer->since >= NGX_HTTP_STUDY_STABLE);
 
     well = reason == NGX_HTTP_STUDY_REDIS_DOWN
            && peer->state == NGX_HTTP_STUDY_READY
-           && (peer->failures == 0
-               || ngx_current_msec - peer->since >= NGX_HTTP_STUDY_STABLE);
+           && (held || !peer->hasty);
+
+    peer->hasty = !held;
 
     /* a name may have addresses of which only one is served */
 
@@ -305,6 +315,10 @@ ngx_http_study_redis_fail(ngx_http_study_peer_t *peer,
         peer->failures++;
         peer->attempts = 0;
         ngx_http_study_redis_state(peer, NGX_HTTP_STUDY_DOWN);
+    }
+
+    if (!well) {
+        peer->addr++;
     }
 
     if (!ngx_exiting) {
@@ -379,6 +393,10 @@ ngx_http_study_redis_close(ngx_http_study_peer_t *peer)
 
     if (c->ssl) {
         c->ssl->no_wait_shutdown = 1;
+
+        /* what cannot be written now would keep the SSL object for ever */
+
+        c->timedout = !ngx_http_study_is_empty(peer);
         (void) ngx_ssl_shutdown(c);
     }
 
