@@ -1,8 +1,8 @@
 use strict;
 use warnings;
 
-# Connections that come up and are lost again, servers that are no longer what they were,
-# and that a worker has its connection before the first event.
+# Connections that come up and are lost again, and servers that are no longer what they
+# were.
 
 use Test::More;
 use Time::HiRes qw(sleep);
@@ -14,12 +14,6 @@ use StudyTest::Module;
 use StudyTest::Proc qw(socket_dir wait_for);
 
 my $event = '{"type":"event_callback"}';
-
-# Connections of nginx to the real Redis.
-sub clients {
-    my $list = redis_server()->client->client_list;
-    return scalar grep { /\buser=study-nginx\b/ } split /\n/, $list;
-}
 
 # A server that answers the greeting and hangs up; a byte in the file for each connection.
 sub hang_up {
@@ -54,13 +48,6 @@ subtest 'a server that greets and hangs up is not called without end' => sub {
     $nginx->stop;
     kill TERM => $pid;
     waitpid $pid, 0;
-};
-
-subtest 'connected before the first event' => sub {
-    my $before = clients();
-    my $nginx = StudyTest::Module->nginx(impatient => 1);
-    ok(eval { wait_for { clients() > $before } 30; 1 }, 'without any request');
-    $nginx->stop;
 };
 
 subtest 'a primary that became a replica' => sub {
