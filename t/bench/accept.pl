@@ -19,12 +19,11 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
-use File::Copy qw(copy);
 use File::Path qw(make_path);
 use List::Util qw(first);
 
-use StudyTest::Bench qw(cpu_seconds machine median options save send_events spread table);
-use StudyTest::Proc qw(free_port root_dir run_limited scratch_dir spew wait_for);
+use StudyTest::Bench qw(cpu_seconds machine median npm_program options save send_events spread table);
+use StudyTest::Proc qw(free_port root_dir scratch_dir spew wait_for);
 use StudyTest::Redis ();
 
 my $SECRET = 'bench-signing-secret';
@@ -118,14 +117,7 @@ sub start_nginx {
 sub start_bolt {
     my ($redis) = @_;
 
-    my $home = root_dir() . '/build/bench/bolt';
-    make_path($home);
-    copy("$HERE/bolt/$_", "$home/$_") or croak "$_: $!" for qw(package.json package-lock.json server.mjs);
-    if (!-d "$home/node_modules/bullmq") {
-        my ($status, $out) = run_limited([ qw(npm ci --omit=dev --ignore-scripts --no-audit --no-fund) ],
-            dir => $home, limit => 300);
-        croak "npm ci: $out" if $status;
-    }
+    my $home = npm_program('bolt', "$HERE/bolt");
     my $port = free_port();
     my $proc = StudyTest::Proc->start(
         name => 'bolt', cmd => [ 'node', 'server.mjs', $port, $redis->socket, $secret_file ],

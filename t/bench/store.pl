@@ -17,14 +17,12 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
-use File::Copy qw(copy);
-use File::Path qw(make_path);
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
-use StudyTest::Bench qw(cpu_seconds machine median options proportional save spread table);
+use StudyTest::Bench qw(cpu_seconds machine median npm_program options proportional save spread table);
 use StudyTest::Postgres ();
-use StudyTest::Proc qw(root_dir run_limited scratch_dir slurp wait_for);
+use StudyTest::Proc qw(root_dir scratch_dir slurp wait_for);
 use StudyTest::Redis ();
 use StudyTest::Worker ();
 
@@ -201,14 +199,7 @@ sub store_backends {
 sub run_bullmq {
     my ($count) = @_;
 
-    my $home = root_dir() . '/build/bench/bullmq';
-    make_path($home);
-    copy("$HERE/bullmq/$_", "$home/$_") or croak "$_: $!" for qw(package.json package-lock.json worker.mjs);
-    if (!-d "$home/node_modules/pg") {
-        my ($status, $out) = run_limited([ qw(npm ci --omit=dev --ignore-scripts --no-audit --no-fund) ],
-            dir => $home, limit => 300);
-        croak "npm ci: $out" if $status;
-    }
+    my $home = npm_program('bullmq', "$HERE/bullmq");
     empty();
     $redis->client->acl(qw(setuser default on nopass ~* &* +@all));
     my $proc = StudyTest::Proc->start(

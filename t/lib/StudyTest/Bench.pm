@@ -11,6 +11,7 @@ use warnings;
 
 use Carp qw(croak);
 use Exporter qw(import);
+use File::Copy qw(copy);
 use File::Path qw(make_path);
 use JSON::PP ();
 use List::Util qw(max min);
@@ -18,7 +19,7 @@ use POSIX ();
 
 use StudyTest::Proc qw(root_dir run_limited slurp spew);
 
-our @EXPORT_OK = qw(cpu_seconds machine median options proportional resident save send_events spread table);
+our @EXPORT_OK = qw(cpu_seconds machine median npm_program options proportional resident save send_events spread table);
 
 my $TICK = POSIX::sysconf(POSIX::_SC_CLK_TCK());
 
@@ -111,6 +112,24 @@ sub save {
     spew("$dir/$name.json", JSON::PP->new->canonical->pretty->encode($data));
     print "\nWritten: build/bench/$name.json\n";
     return;
+}
+
+# A program of npm's world that a candidate is made of: FROM has its package.json, its lock
+# file and the program itself; the packages go to build/bench/NAME, which is returned.
+sub npm_program {
+    my ($name, $from) = @_;
+
+    my $home = root_dir() . "/build/bench/$name";
+    make_path($home);
+    for my $file (glob "$from/package.json $from/package-lock.json $from/*.mjs") {
+        copy($file, $home) or croak "$file: $!";
+    }
+    if (!-d "$home/node_modules") {
+        my ($status, $out) = run_limited([ qw(npm ci --omit=dev --ignore-scripts --no-audit --no-fund) ],
+            dir => $home, limit => 300);
+        croak "npm ci: $out" if $status;
+    }
+    return $home;
 }
 
 # Runs the sender with the given arguments; its report as a hash.
