@@ -438,14 +438,49 @@ bool digest_request_hash(struct pg *pg, struct str request, char hash[static 65]
     return ok;
 }
 
-static void note_rows(const struct pg_result *res, struct digest_work *const *works, size_t count,
-                      bool *found)
+/*
+ * The arguments of a statement about claims: $1 their ids, $2 their tokens, $3 the versions they
+ * were claimed with. The caller adds its own and hands all of it to find_claims.
+ */
+static struct pg_args *args_of(struct digest_work *const *works, size_t count,
+                               struct pg_array *arrays[3])
 {
-    for (int row = 0; row < pg_rows(res); row++) {
+    struct pg_args *args = pg_args_create();
+
+    arrays[0] = pg_array_create(PG_INT8_ARRAY);
+    arrays[1] = pg_array_create(PG_TEXT_ARRAY);
+    arrays[2] = pg_array_create(PG_INT8_ARRAY);
+    for (size_t i = 0; i < count; i++) {
+        pg_array_int(arrays[0], works[i]->digest_id);
+        pg_array_str(arrays[1], str_of(works[i]->claim_token));
+        pg_array_int(arrays[2], works[i]->source_version);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        pg_arg_array(args, arrays[i]);
+    }
+    return args;
+}
+
+/* found[i] tells whether the statement gave the digest of works[i]. Takes args and arrays. */
+static bool find_claims(struct pg *pg, const char *sql, struct pg_args *args,
+                        struct pg_array *arrays[3], struct digest_work *const *works, size_t count,
+                        bool *found, struct error *err)
+{
+    struct pg_result *res = NULL;
+    bool ok = pg_exec(pg, sql, args, &res, err);
+
+    memset(found, 0, count * sizeof(*found));
+    for (int row = 0; ok && row < pg_rows(res); row++) {
         for (size_t i = 0; i < count; i++) {
             found[i] = found[i] || works[i]->digest_id == pg_int(res, row, 0);
         }
     }
+    pg_result_destroy(&res);
+    pg_args_destroy(&args);
+    for (size_t i = 0; i < 3; i++) {
+        pg_array_destroy(&arrays[i]);
+    }
+    return ok;
 }
 
 bool digests_fresh(struct pg *pg, struct digest_work *const *works, size_t count, bool opt_in,
@@ -458,65 +493,26 @@ bool digests_fresh(struct pg *pg, struct digest_work *const *works, size_t count
         "                     AND d.source_version = w.version"
         "  JOIN study.member m USING (team_id, user_id)"
         " WHERE m.digests AND m.consent <> 'no' AND (NOT $4 OR m.consent = 'yes')";
-    struct pg_array *ids = pg_array_create(PG_INT8_ARRAY);
-    struct pg_array *tokens = pg_array_create(PG_TEXT_ARRAY);
-    struct pg_array *versions = pg_array_create(PG_INT8_ARRAY);
-    struct pg_args *args = pg_args_create();
-    struct pg_result *res = NULL;
-    bool ok;
+    struct pg_array *arrays[3];
+    struct pg_args *args = args_of(works, count, arrays);
 
-    for (size_t i = 0; i < count; i++) {
-        pg_array_int(ids, works[i]->digest_id);
-        pg_array_str(tokens, str_of(works[i]->claim_token));
-        pg_array_int(versions, works[i]->source_version);
-        fresh[i] = false;
-    }
-    pg_arg_array(args, ids);
-    pg_arg_array(args, tokens);
-    pg_arg_array(args, versions);
     pg_arg_bool(args, opt_in);
-    ok = pg_exec(pg, sql, args, &res, err);
-    if (ok) {
-        note_rows(res, works, count, fresh);
-    }
-    pg_result_destroy(&res);
-    pg_args_destroy(&args);
-    pg_array_destroy(&versions);
-    pg_array_destroy(&tokens);
-    pg_array_destroy(&ids);
-    return ok;
+    return find_claims(pg, sql, args, arrays, works, count, fresh, err);
 }
 
 bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count, int64_t lease_ms,
                    bool *kept, struct error *err)
 {
-    static const char sql[] = "UPDATE study.digest d SET lease_until = now() + $3 * interval '1 ms'"
-                              "  FROM unnest($1::bigint[], $2::text[]) AS w (digest_id, token)"
-                              " WHERE d.digest_id = w.digest_id AND d.claim_token = w.token::uuid"
-                              " RETURNING d.digest_id";
-    struct pg_array *ids = pg_array_create(PG_INT8_ARRAY);
-    struct pg_array *tokens = pg_array_create(PG_TEXT_ARRAY);
-    struct pg_args *args = pg_args_create();
-    struct pg_result *res = NULL;
-    bool ok;
+    static const char sql[] =
+        "UPDATE study.digest d SET lease_until = now() + $4 * interval '1 ms'"
+        "  FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS w (digest_id, token, version)"
+        " WHERE d.digest_id = w.digest_id AND d.claim_token = w.token::uuid"
+        " RETURNING d.digest_id";
+    struct pg_array *arrays[3];
+    struct pg_args *args = args_of(works, count, arrays);
 
-    for (size_t i = 0; i < count; i++) {
-        pg_array_int(ids, works[i]->digest_id);
-        pg_array_str(tokens, str_of(works[i]->claim_token));
-        kept[i] = false;
-    }
-    pg_arg_array(args, ids);
-    pg_arg_array(args, tokens);
     pg_arg_int(args, lease_ms);
-    ok = pg_exec(pg, sql, args, &res, err);
-    if (ok) {
-        note_rows(res, works, count, kept);
-    }
-    pg_result_destroy(&res);
-    pg_args_destroy(&args);
-    pg_array_destroy(&tokens);
-    pg_array_destroy(&ids);
-    return ok;
+    return find_claims(pg, sql, args, arrays, works, count, kept, err);
 }
 
 bool digests_rest(struct pg *pg, bool opt_in, struct error *err)

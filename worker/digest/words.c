@@ -68,15 +68,6 @@ void words_date(struct text *out, const char *language, const char *day)
     }
 }
 
-void words_count(struct text *out, const char *language, size_t count)
-{
-    if (is_english(language)) {
-        text_addf(out, "%zu note%s", count, count == 1 ? "" : "s");
-    } else {
-        text_addf(out, "기록 %zu개", count);
-    }
-}
-
 void words_totals(struct text *out, const char *language, size_t notes, size_t days,
                   size_t channels)
 {

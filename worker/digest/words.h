@@ -24,8 +24,6 @@ const struct words *words_of(const char *language); /* anything but "en" is Kore
 
 /* "2026-11-21" as "11월 21일" or "21 November"; as it stands when it is not a date. */
 void words_date(struct text *out, const char *language, const char *day);
-/* "기록 3개" or "3 notes" */
-void words_count(struct text *out, const char *language, size_t count);
 /* "이틀 동안 기록 3개를 채널 2곳에 남겼어요." in numbers */
 void words_totals(struct text *out, const char *language, size_t notes, size_t days,
                   size_t channels);
