@@ -110,19 +110,4 @@ bool digests_renew(struct pg *pg, struct digest_work *const *works, size_t count
  */
 bool digests_rest(struct pg *pg, bool opt_in, struct error *err);
 
-/*
- * Members with a digest that is due who were never told. One that has a notice on its way, or one
- * that came to nothing less than a day ago, or whose lane is stopped, is not owed another.
- */
-struct notice_owed {
-    char *team_id;
-    char *user_id;
-    char *language;
-    int64_t serial; /* 1, 2, ...: of the member's notices */
-};
-/* In order, those behind `after` (NULL: from the first). */
-bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
-                  struct notice_owed **owed, size_t *count, struct error *err);
-void notices_free(struct notice_owed **owed, size_t count);
-
 #endif

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "db/digests.h"
+#include "db/notices.h"
 #include "db/outbox.h"
 #include "digest/render.h"
 

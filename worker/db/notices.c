@@ -1,0 +1,79 @@
+/* Who is owed the privacy notice: members with a digest that waits for it. */
+#include "db/notices.h"
+
+#include <stdlib.h>
+
+static void *allocate(size_t count, size_t size)
+{
+    void *p = calloc(count, size);
+
+    if (p == NULL) {
+        abort();
+    }
+    return p;
+}
+
+static char *dup(const struct pg_result *res, int row, int col)
+{
+    return str_dup(pg_str(res, row, col));
+}
+
+/* The lane's unfinished notice, one that arrived, or one of today: no other is made beside it. */
+bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
+                  struct notice_owed **owed, size_t *count, struct error *err)
+{
+    static const char sql[] =
+        "SELECT w.team_id, w.user_id, w.language,"
+        "       1 + (SELECT count(*) FROM study.outbox o WHERE o.kind = 'notice'"
+        "               AND o.team_id = w.team_id AND o.target = w.user_id)"
+        "  FROM (SELECT DISTINCT d.team_id, d.user_id,"
+        "               COALESCE(m.language, t.language, $1) AS language"
+        "          FROM study.digest d"
+        "          JOIN study.member m USING (team_id, user_id)"
+        "          JOIN study.team t USING (team_id)"
+        "         WHERE d.state = 'pending' AND d.next_at <= now() AND m.noticed_at IS NULL"
+        "           AND m.digests AND m.consent <> 'no' AND t.state = 'active'"
+        "           AND (d.team_id, d.user_id) > ($3, $4)"
+        "           AND NOT EXISTS (SELECT FROM study.lane l WHERE l.team_id = d.team_id"
+        "                              AND l.target = d.user_id AND l.stopped_reason IS NOT NULL)"
+        "           AND NOT EXISTS ("
+        "               SELECT FROM study.outbox o WHERE o.kind = 'notice'"
+        "                  AND o.team_id = d.team_id AND o.target = d.user_id"
+        "                  AND (o.state IN ('pending', 'sending', 'doubtful', 'sent')"
+        "                       OR COALESCE(o.done_at, o.created_at) > now() - interval '1 day'))"
+        "         ORDER BY 1, 2 LIMIT $2) w"
+        " ORDER BY 1, 2";
+    struct pg_args *args = pg_args_create();
+    struct pg_result *res = NULL;
+    bool ok;
+
+    *owed = NULL;
+    *count = 0;
+    pg_arg_cstr(args, language);
+    pg_arg_int(args, limit);
+    pg_arg_cstr(args, after != NULL ? after->team_id : "");
+    pg_arg_cstr(args, after != NULL ? after->user_id : "");
+    ok = pg_exec(pg, sql, args, &res, err);
+    if (ok && pg_rows(res) > 0) {
+        *count = (size_t)pg_rows(res);
+        *owed = allocate(*count, sizeof(**owed));
+        for (size_t i = 0; i < *count; i++) {
+            (*owed)[i] = (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1),
+                                              dup(res, (int)i, 2), pg_int(res, (int)i, 3)};
+        }
+    }
+    pg_result_destroy(&res);
+    pg_args_destroy(&args);
+    return ok;
+}
+
+void notices_free(struct notice_owed **owed, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free((*owed)[i].team_id);
+        free((*owed)[i].user_id);
+        free((*owed)[i].language);
+    }
+    free(*owed);
+    *owed = NULL;
+}

@@ -1,0 +1,26 @@
+/*
+ * Members with a digest that is due who were never told. One that has a notice on its way, or one
+ * that came to nothing less than a day ago, or whose lane is stopped, is not owed another.
+ */
+#ifndef STUDY_DB_NOTICES_H
+#define STUDY_DB_NOTICES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "io/pg.h"
+
+struct notice_owed {
+    char *team_id;
+    char *user_id;
+    char *language;
+    int64_t serial; /* 1, 2, ...: of the member's notices */
+};
+/* In order, those behind `after` (NULL: from the first). */
+bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
+                  struct notice_owed **owed, size_t *count, struct error *err);
+void notices_free(struct notice_owed **owed, size_t count);
+
+#endif

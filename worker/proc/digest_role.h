@@ -1,0 +1,52 @@
+/*
+ * Inside the digest role: its state, and the three files that work on it. role_digest.c has the
+ * loop, what is claimed and what is asked; digest_answers.c what the model's server says about all
+ * calls; digest_store.c what goes back into the database.
+ */
+#ifndef STUDY_PROC_DIGEST_ROLE_H
+#define STUDY_PROC_DIGEST_ROLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "db/digests.h"
+#include "proc/db_turn.h"
+#include "proc/digest_call.h"
+
+struct digest_role {
+    const struct config *config;
+    struct db_turn db;
+    struct http *http;
+    struct prompts *prompts;
+    struct model model;
+    struct digest_terms terms;
+
+    struct call **calls; /* claimed, in any state */
+    size_t count;
+    size_t concurrency; /* asked at once */
+    size_t pool;        /* claimed at once: some stand ready for the moment an answer comes */
+
+    int64_t claim_at_ms; /* boot clock */
+    int64_t renew_at_ms;
+    int64_t pause_at_ms;
+    int64_t hold_until_ms;
+    unsigned failures; /* of the model's server, in a row */
+    bool model_down;   /* said so */
+};
+
+size_t digest_count_state(const struct digest_role *d, enum call_state state);
+
+/* Takes every answer that is there: calls move on, and what they say about the server is kept. */
+void digest_take_answers(struct digest_role *d);
+bool digest_model_open(const struct digest_role *d);
+
+/* Whatever the last turn has finished goes into the database; on failure it is kept and tried
+ * again. */
+void digest_store(struct digest_role *d);
+/* A third of the leases' time has passed: all of them anew; calls that are no longer ours go. */
+void digest_renew(struct digest_role *d);
+/* The end: stores what is finished and gives everything else back. */
+void digest_release_all(struct digest_role *d);
+
+#endif
