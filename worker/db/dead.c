@@ -21,6 +21,7 @@ bool db_dead_add(struct pg *pg, const struct db_dead *dead, size_t n, struct err
                  "INSERT INTO study.dead_event (reason, detail, element, element_sha)"
                  " SELECT n.reason, n.detail, n.element, sha256(n.element)"
                  " FROM unnest($1::text[], $2::text[], $3::bytea[]) AS n(reason, detail, element)"
+                 " WHERE NOT study.is_forgotten(n.element)"
                  " ORDER BY 4 ON CONFLICT DO NOTHING",
                  args, NULL, err);
     pg_args_destroy(&args);

@@ -145,8 +145,11 @@ static const char apply_sql[] =
     "  AS n(team_id, channel_id, ts, thread_ts, user_id, subtype, text, files, posted_at,"
     "  accepted_at, edited_ts, edited_event_ts, deleted, only_known)"
     /* a value and no join, which the planner might turn into a walk of the whole table */
-    " WHERE NOT n.only_known OR (SELECT o.deleted FROM study.message AS o WHERE"
-    "  o.team_id = n.team_id AND o.channel_id = n.channel_id AND o.ts = n.ts) IS NOT NULL"
+    " WHERE (NOT n.only_known OR (SELECT o.deleted FROM study.message AS o WHERE"
+    "  o.team_id = n.team_id AND o.channel_id = n.channel_id AND o.ts = n.ts) IS NOT NULL)"
+    /* nothing of a forgotten member, whoever brings it; the table has few rows, or none */
+    "  AND NOT EXISTS (SELECT FROM study.forgotten AS f WHERE f.team_id = n.team_id"
+    "   AND f.user_id = n.user_id AND n.posted_at < f.before)"
     " ON CONFLICT (team_id, channel_id, ts) DO UPDATE SET"
     "  thread_ts = COALESCE(m.thread_ts, excluded.thread_ts),"
     "  user_id = COALESCE(m.user_id, excluded.user_id),"

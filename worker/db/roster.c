@@ -67,20 +67,27 @@ bool db_channels_seen(struct pg *pg, const struct db_channel *channels, size_t n
 
 bool db_members_seen(struct pg *pg, const struct db_member *members, size_t n, struct error *err)
 {
-    struct pg_array *arrays[] = {pg_array_create(PG_TEXT_ARRAY), pg_array_create(PG_TEXT_ARRAY)};
+    struct pg_array *arrays[] = {pg_array_create(PG_TEXT_ARRAY), pg_array_create(PG_TEXT_ARRAY),
+                                 pg_array_create(PG_TIMESTAMPTZ_ARRAY)};
 
     for (size_t i = 0; i < n; i++) {
         pg_array_str(arrays[0], members[i].team);
         pg_array_str(arrays[1], members[i].user);
+        pg_array_time(arrays[2],
+                      members[i].posted_at_us != 0 ? members[i].posted_at_us : INT64_MIN);
     }
     return exec_arrays(pg,
                        "INSERT INTO study.member (team_id, user_id)"
                        " SELECT n.team_id, n.user_id"
-                       " FROM unnest($1::text[], $2::text[]) AS n(team_id, user_id)"
+                       " FROM unnest($1::text[], $2::text[], $3::timestamptz[])"
+                       " AS n(team_id, user_id, posted_at)"
                        " WHERE NOT EXISTS (SELECT FROM study.member AS m"
                        " WHERE m.team_id = n.team_id AND m.user_id = n.user_id)"
+                       " AND NOT EXISTS (SELECT FROM study.forgotten AS f"
+                       " WHERE f.team_id = n.team_id AND f.user_id = n.user_id"
+                       " AND COALESCE(n.posted_at, now()) < f.before)"
                        " ON CONFLICT DO NOTHING",
-                       arrays, 2, err);
+                       arrays, 3, err);
 }
 
 static bool exec_strs(struct pg *pg, const char *sql, const struct str *values, int n,

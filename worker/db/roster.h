@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -21,6 +22,7 @@ struct db_channel {
 
 struct db_member {
     struct str team, user;
+    int64_t posted_at_us; /* Unix, of the newest message seen; 0: none, they are here in person */
 };
 
 /* Seen in a batch: inserted where missing. Distinct and sorted by key; in this order, for members
@@ -28,6 +30,7 @@ struct db_member {
 bool db_teams_seen(struct pg *pg, const struct str *teams, size_t n, struct error *err);
 bool db_channels_seen(struct pg *pg, const struct db_channel *channels, size_t n,
                       struct error *err);
+/* Not a member who was forgotten, by what they had posted before: see db/forget.h. */
 bool db_members_seen(struct pg *pg, const struct db_member *members, size_t n, struct error *err);
 
 /* News, of no effect where the row is not there: nobody is recorded for changing a time zone. */

@@ -156,6 +156,8 @@ static void list_members(struct fold *fold)
     for (size_t i = 0; i < fold->nmembers; i++) {
         if (n == 0 || by_member(&fold->members[n - 1], &fold->members[i]) != 0) {
             fold->members[n++] = fold->members[i];
+        } else if (fold->members[n - 1].posted_at_us < fold->members[i].posted_at_us) {
+            fold->members[n - 1].posted_at_us = fold->members[i].posted_at_us;
         }
     }
     fold->nmembers = n;
@@ -174,7 +176,8 @@ void fold_finish(struct fold *fold)
         /* A deletion needs nobody: it may be about a message that was never recorded. */
         if (m->user.data != NULL) {
             list_places(fold, m);
-            fold->members[fold->nmembers++] = (struct fold_member){m->team, m->user};
+            fold->members[fold->nmembers++] =
+                (struct fold_member){m->team, m->user, m->posted_at_us};
         }
     }
     list_members(fold);

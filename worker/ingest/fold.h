@@ -24,6 +24,7 @@ struct fold;
 struct fold_member {
     struct str team;
     struct str user;
+    int64_t posted_at_us; /* of the newest of their messages */
 };
 
 struct fold *fold_create(void);
