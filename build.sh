@@ -392,7 +392,8 @@ usage: ./build.sh [verb]
   deps            installs what is missing with apt; no service is started or enabled
   demo            the whole chain on this machine, from nothing to a digest in Slack
   test [pattern]  every test, or those whose path has the pattern in it; with --variants
-                  the module's also under valgrind, through reloads and over HTTP/2
+                  the module's also under valgrind, through reloads and over HTTP/2, the
+                  worker's also with sanitizers
 EOF
     for verb in bench chaos fuzz matrix deb; do
         [[ -x $(script_of $verb) ]] || continue

@@ -10,9 +10,12 @@ use warnings;
 use DateTime ();
 use DateTime::TimeZone ();
 use FindBin qw($Bin);
+use lib "$Bin/../lib";
 use Test::More;
 
-my $program = "$Bin/../../build/unit/test_cron";
+use StudyTest::Proc qw(build_dir);
+
+my $program = build_dir() . '/unit/test_cron';
 my @zones = qw(Asia/Seoul America/New_York Europe/Berlin Australia/Lord_Howe Asia/Kathmandu);
 
 # Each field as the set that it means, written out by hand: minutes, hours, days of the

@@ -11,9 +11,9 @@ use lib "$FindBin::Bin/../lib";
 use Test::More;
 
 use JSON::PP qw(decode_json);
-use StudyTest::Proc qw(root_dir run_limited scratch_dir spew);
+use StudyTest::Proc qw(build_dir root_dir run_limited scratch_dir spew);
 
-my $build = root_dir() . '/build';
+my $build = build_dir();
 my $dir = scratch_dir('ctl-config');
 my $file = "$dir/study-worker.conf";
 
@@ -69,7 +69,7 @@ like($said, qr/^\[store\] lease = 9s  \(study-worker\.conf:9\)$/m, '... with the
 unlike($said, qr/hush/, '... and no secret');
 
 {
-    local $ENV{STUDY_DIGEST_PROMPT_DIR} = "$build/../conf/prompts";    # they need not be installed
+    local $ENV{STUDY_DIGEST_PROMPT_DIR} = root_dir() . '/conf/prompts';    # they need not be installed
     ($status, $said) = run_limited([ "$build/study-worker", '-t', '-c', $file ], limit => 20);
     is($status, 0, 'the worker says that it is good') or diag $said;
 }

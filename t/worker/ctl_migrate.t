@@ -12,10 +12,10 @@ use Test::More;
 
 use JSON::PP qw(decode_json);
 use StudyTest::Postgres;
-use StudyTest::Proc qw(root_dir run_limited scratch_dir slurp);
+use StudyTest::Proc qw(build_dir root_dir run_limited scratch_dir slurp);
 
 my $root = root_dir();
-my $ctl = "$root/build/studyctl";
+my $ctl = build_dir() . '/studyctl';
 my $dir = scratch_dir('ctl-migrate');
 my $pg = StudyTest::Postgres->start(dir => "$dir/pg");
 

@@ -157,7 +157,7 @@ subtest 'bad prompts stop the start' => sub {
     $out->worker->write_config({ digest => { prompt_dir => $dir } });
     $out->worker->start(wait => 0);
     ok(wait_for(sub { $out->log =~ m{digest\.en\.txt:\d+: there is no hole named "recrods"} }, 15), 'file, line and hole are named');
-    my $check = sub { my $said = `@{[ StudyTest::Proc::root_dir() ]}/build/study-worker -t -c @{[ $out->worker->file ]} 2>&1`; return ($? >> 8, $said) };
+    my $check = sub { my $said = `@{[ StudyTest::Proc::build_dir() ]}/study-worker -t -c @{[ $out->worker->file ]} 2>&1`; return ($? >> 8, $said) };
     my ($status, $said) = $check->();
     is($status, 78, 'as does study-worker -t');
     like($said, qr{digest\.en\.txt:\d+: there is no hole named "recrods"}, 'with the same words');

@@ -13,6 +13,7 @@
 
 static char *area;
 static size_t area_size;
+static char *texts; /* of the environment, kept for as long as the process lives */
 
 void title_init(int argc, char **argv)
 {
@@ -27,24 +28,25 @@ void title_init(int argc, char **argv)
     while (environ[count] != NULL) {
         count++;
     }
-    /* Kept for as long as the process lives. */
-    char **moved = calloc(count + 1, sizeof(*moved));
-    if (moved == NULL || end == NULL) {
-        free(moved);
-        return;
-    }
+    size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        moved[i] = strdup(environ[i]);
-        if (moved[i] == NULL) {
-            while (i > 0) {
-                free(moved[--i]);
-            }
-            free(moved);
-            return;
-        }
+        bytes += strlen(environ[i]) + 1;
         if (environ[i] == end) {
             end = environ[i] + strlen(environ[i]) + 1;
         }
+    }
+    char **moved = calloc(count + 1, sizeof(*moved));
+    texts = malloc(bytes + 1);
+    if (moved == NULL || texts == NULL || end == NULL) {
+        free(moved);
+        free(texts);
+        texts = NULL;
+        return;
+    }
+    char *at = texts;
+    for (size_t i = 0; i < count; i++) {
+        moved[i] = at;
+        at = stpcpy(at, environ[i]) + 1;
     }
     area = argv[0];
     area_size = (size_t)(end - area);

@@ -22,7 +22,7 @@ use POSIX qw(WNOHANG setpgid _exit);
 use Scalar::Util qw(weaken);
 use Time::HiRes qw(sleep time);
 
-our @EXPORT_OK = qw(free_port gone run_limited root_dir scratch_dir socket_dir slurp spew tail_of wait_for);
+our @EXPORT_OK = qw(build_dir free_port gone run_limited root_dir scratch_dir socket_dir slurp spew tail_of wait_for);
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 my @scratch;
@@ -31,6 +31,9 @@ my $serial = 0;
 
 # The repository's top directory.
 sub root_dir { return $ROOT }
+
+# Where study-worker, studyctl and the unit tests lie; t/run has other builds of them, too.
+sub build_dir { return $ENV{STUDY_BUILD} // "$ROOT/build" }
 
 # A new directory build/test/run/NAME-XXXX, removed at the end of a test that passed
 # and kept for a look after one that failed. Any user may enter it.

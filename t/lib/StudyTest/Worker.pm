@@ -24,9 +24,9 @@ use File::Path qw(make_path);
 use HTTP::Tiny ();
 use JSON::PP ();
 
-use StudyTest::Proc qw(free_port root_dir run_limited spew wait_for);
+use StudyTest::Proc qw(build_dir free_port root_dir run_limited spew wait_for);
 
-my $BUILD = root_dir() . '/build';
+my $BUILD = build_dir();
 my %LOGIN = ('study-worker' => 'study_worker', 'study-ctl' => 'study_ctl', 'study-read' => 'study_read');
 
 sub new {
