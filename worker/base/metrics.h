@@ -33,6 +33,9 @@ enum metric {
     METRIC_HTTP_REQUEST_SECONDS,  /* histogram {service} */
     METRIC_RETRIES_TOTAL,         /* counter {service} */
     METRIC_TOKENS_TOTAL,          /* counter {model,direction} */
+    METRIC_BUDGET_TOKENS,         /* gauge: of the month so far */
+    METRIC_BUDGET_COST,           /* gauge */
+    METRIC_BUDGET_GONE,           /* gauge: 1, no model until the month ends */
     METRIC_RESTARTS_TOTAL,        /* counter {role} */
     METRIC_TCP_SOCKETS,           /* gauge {state} */
     METRIC_UNSAFE,                /* gauge: allow_unsafe is in use */

@@ -55,6 +55,10 @@ const struct option options[] = {
     {"openai", "timeout", OPTION_DURATION, "60s", 100 * MS, 10 * MINUTE, NULL, NULL, "Limit of a whole request."},
     {"openai", "concurrency", OPTION_INT, "64", 1, 1024, NULL, NULL, "Requests under way at once, for each digest process."},
     {"openai", "max_connections", OPTION_INT, "64", 1, 1024, NULL, NULL, "Connections open at once, for each digest process."},
+    {"openai", "prompt_price", OPTION_DECIMAL, "0", 0, 10000000, NULL, NULL, "Price of a million tokens sent."},
+    {"openai", "completion_price", OPTION_DECIMAL, "0", 0, 10000000, NULL, NULL, "Price of a million tokens answered."},
+    {"openai", "monthly_tokens", OPTION_INT, "0", 0, 1000000000000, NULL, NULL, "Tokens of a month at most, by UTC, over all processes; then digests are made without a model. 0: no limit."},
+    {"openai", "monthly_cost", OPTION_DECIMAL, "0", 0, 999999000, NULL, NULL, "The same in money, by the two prices. 0: no limit."},
     {"openai", "ca_file", OPTION_PATH, "", 0, 4096, NULL, NULL, "Certificates that the host is checked against; empty: the system's."},
 
     {"store", "processes", OPTION_INT, "1", 0, 64, NULL, NULL, "Processes that move events from Redis to PostgreSQL."},

@@ -65,6 +65,9 @@ bool digests_claim(struct pg *pg, const struct digest_terms *terms, struct diges
                    size_t *count, struct error *err);
 void digest_work_destroy(struct digest_work **work);
 
+struct budget_limits; /* db/budget.h */
+struct budget_use;
+
 struct digest_made {
     const struct digest_work *work;
     const char *origin; /* "model", "factual" */
@@ -77,8 +80,11 @@ struct digest_made {
     const char *error; /* why it is factual; "" */
     bool stored;       /* out: false when the row was not ours any more, or had changed */
 };
-/* All of them and their replies in one transaction; what had changed meanwhile is pending again. */
-bool digests_store(struct pg *pg, struct digest_made *made, size_t count, struct error *err);
+/* All of them, their replies and what calls have used (NULL: nothing) in one transaction; what had
+ * changed meanwhile is pending again. */
+bool digests_store(struct pg *pg, struct digest_made *made, size_t count,
+                   const struct budget_limits *limits, const struct budget_use *use,
+                   struct error *err);
 
 /* Back to pending, not before next_ms from now, or the deadline if that comes first; error "" keeps
  * none. uncount: the attempt did not happen (a stop). */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "db/budget.h"
 #include "db/outbox.h"
 
 static void *allocate(size_t count, size_t size)
@@ -130,13 +131,16 @@ static bool add_replies(struct pg *pg, const struct digest_made *made, size_t co
     return ok;
 }
 
-bool digests_store(struct pg *pg, struct digest_made *made, size_t count, struct error *err)
+bool digests_store(struct pg *pg, struct digest_made *made, size_t count,
+                   const struct budget_limits *limits, const struct budget_use *use,
+                   struct error *err)
 {
     for (size_t i = 0; i < count; i++) {
         made[i].stored = false;
     }
-    if (!pg_begin(pg, err) || !store_rows(pg, made, count, err) ||
-        !add_replies(pg, made, count, err) || !pg_commit(pg, err)) {
+    if (!pg_begin(pg, err) || (use != NULL && !budget_settle(pg, limits, use, err)) ||
+        !store_rows(pg, made, count, err) || !add_replies(pg, made, count, err) ||
+        !pg_commit(pg, err)) {
         pg_rollback(pg);
         return false;
     }

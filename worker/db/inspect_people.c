@@ -122,7 +122,13 @@ bool inspect_pauses(struct pg *pg, struct pg_result **res, struct error *err)
 {
     return inspect_query(pg,
                          "SELECT role, team_id, reason, since, until FROM study.pause"
-                         " WHERE until IS NULL OR until > now() ORDER BY role, team_id",
+                         " WHERE until IS NULL OR until > now()"
+                         /* not a pause: digests are made, but without a model */
+                         " UNION ALL SELECT 'digest', '', 'no model: monthly budget used up',"
+                         "  gone_at, (month + interval '1 month') AT TIME ZONE 'UTC'"
+                         "  FROM study.budget WHERE gone_at IS NOT NULL"
+                         "   AND month = date_trunc('month', now() AT TIME ZONE 'UTC')::date"
+                         " ORDER BY role, team_id",
                          NULL, res, err);
 }
 

@@ -95,6 +95,24 @@ static bool read_pauses(struct pg *pg, struct overview *o, struct error *err)
     return true;
 }
 
+static bool read_budget(struct pg *pg, struct overview *o, struct error *err)
+{
+    struct pg_result *res = NULL;
+    bool ok = pg_exec(pg,
+                      "SELECT prompt_tokens + completion_tokens, cost / 1e9::double precision,"
+                      "       gone_at IS NOT NULL FROM study.budget"
+                      " WHERE month = date_trunc('month', now() AT TIME ZONE 'UTC')::date",
+                      NULL, &res, err);
+
+    if (ok && pg_rows(res) > 0) {
+        o->budget_tokens = pg_int(res, 0, 0);
+        o->budget_cost = pg_double(res, 0, 1);
+        o->budget_gone = pg_bool(res, 0, 2);
+    }
+    pg_result_destroy(&res);
+    return ok;
+}
+
 static bool read_schedules(struct pg *pg, struct overview *o, struct error *err)
 {
     static const char sql[] =
@@ -125,5 +143,6 @@ bool overview_read(struct pg *pg, struct overview *overview, struct error *err)
 {
     memset(overview, 0, sizeof(*overview));
     return read_states(pg, overview, err) && read_ages(pg, overview, err) &&
-           read_pauses(pg, overview, err) && read_schedules(pg, overview, err);
+           read_pauses(pg, overview, err) && read_budget(pg, overview, err) &&
+           read_schedules(pg, overview, err);
 }

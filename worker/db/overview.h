@@ -36,6 +36,9 @@ struct overview {
     double schedule_lag_s;  /* of the oldest firing, or schedule, that is due and not done */
     int64_t dead_events;
     bool paused[OVERVIEW_PAUSABLE]; /* for some workspace or all */
+    int64_t budget_tokens;          /* of this month, UTC */
+    double budget_cost;
+    bool budget_gone;
     struct overview_schedule schedules[OVERVIEW_SCHEDULES_MAX];
     size_t schedule_count;
 };

@@ -73,6 +73,9 @@ void digest_take_answers(struct digest_role *d)
         struct call_news news;
 
         call_answered(&d->model, call, &response, &news);
+        d->use.calls++;
+        d->use.prompt_tokens += news.prompt_tokens;
+        d->use.completion_tokens += news.completion_tokens;
         take_news(d, &news);
         if (call->state == CALL_MADE || call->state == CALL_BACK) {
             d->claim_at_ms = 0;

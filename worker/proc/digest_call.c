@@ -169,6 +169,13 @@ void call_destroy(struct call **call)
     *call = NULL;
 }
 
+void call_estimate(const struct model *model, const struct call *call, int64_t *prompt_tokens,
+                   int64_t *completion_tokens)
+{
+    *prompt_tokens = (int64_t)call->request.len / 2;
+    *completion_tokens = model->settings.max_tokens;
+}
+
 bool call_ask(const struct model *model, struct call *call, struct error *err)
 {
     struct http_header headers[] = {
@@ -241,8 +248,10 @@ static void repair(const struct model *model, struct call *call, struct str cont
 }
 
 static void count_tokens(const struct model *model, struct call *call,
-                         const struct openai_reply *reply)
+                         const struct openai_reply *reply, struct call_news *news)
 {
+    news->prompt_tokens = reply->prompt_tokens;
+    news->completion_tokens = reply->completion_tokens;
     call->prompt_tokens += reply->prompt_tokens;
     call->completion_tokens += reply->completion_tokens;
     metrics_add(METRIC_TOKENS_TOTAL, model->settings.model, "prompt", (double)reply->prompt_tokens);
@@ -269,7 +278,7 @@ static void take_reply(const struct model *model, struct call *call, struct open
     struct text problem;
 
     text_init(&problem, 400);
-    count_tokens(model, call, reply);
+    count_tokens(model, call, reply, news);
     switch (reply->verdict) {
     case OPENAI_ANSWERED:
         if (!use_content(model, call, reply->content, &problem)) {

@@ -61,6 +61,9 @@ struct call {
 struct call *call_create(const struct model *model, struct digest_work *work, bool use_model);
 void call_destroy(struct call **call);
 
+/* What the request may use at most. Two bytes a token is less than any tokenizer makes of text. */
+void call_estimate(const struct model *model, const struct call *call, int64_t *prompt_tokens,
+                   int64_t *completion_tokens);
 bool call_ask(const struct model *model, struct call *call, struct error *err);
 
 /* What an answer says about all calls. */
@@ -69,7 +72,8 @@ struct call_news {
     bool quota_gone;
     bool broken; /* the settings do not work: an operator must act */
     bool answered;
-    char said[256]; /* for the log */
+    int64_t prompt_tokens, completion_tokens; /* that the host counted */
+    char said[256];                           /* for the log */
 };
 void call_answered(const struct model *model, struct call *call,
                    const struct http_response *response, struct call_news *news);

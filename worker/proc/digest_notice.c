@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "db/budget.h"
 #include "db/notices.h"
 #include "db/outbox.h"
 #include "digest/render.h"
@@ -98,10 +99,12 @@ bool notices_check(const struct config *config, const struct prompts *prompts, s
     return ok;
 }
 
-bool prompts_check(const struct config *config, struct error *err)
+bool digest_check(const struct config *config, struct error *err)
 {
     struct prompts *prompts = NULL;
-    bool ok = prompts_load(&prompts, config_string(config, "digest", "prompt_dir"), err) &&
+    struct budget_limits limits;
+    bool ok = budget_limits_read(&limits, config, err) &&
+              prompts_load(&prompts, config_string(config, "digest", "prompt_dir"), err) &&
               notices_check(config, prompts, err);
 
     prompts_destroy(&prompts);

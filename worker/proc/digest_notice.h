@@ -17,7 +17,7 @@ bool notices_check(const struct config *config, const struct prompts *prompts, s
 
 /* Whether the prompt files are there and can be used; nothing is kept. ERROR_CONFIG, with the file
  * and the line. */
-bool prompts_check(const struct config *config, struct error *err);
+bool digest_check(const struct config *config, struct error *err);
 
 /*
  * Puts a notice into the outbox for every member with a digest that is due who was never told.

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "db/budget.h"
 #include "db/digests.h"
 #include "proc/db_turn.h"
 #include "proc/digest_call.h"
@@ -21,6 +22,8 @@ struct digest_role {
     struct prompts *prompts;
     struct model model;
     struct digest_terms terms;
+    struct budget_limits limits;
+    struct budget_use use; /* of calls that were answered, not yet in the month's */
 
     struct call **calls; /* claimed, in any state */
     size_t count;

@@ -55,7 +55,7 @@ static bool store_one_by_one(struct digest_role *d, struct digest_made *made, st
                              size_t count, struct error *err)
 {
     for (size_t i = 0; i < count; i++) {
-        if (digests_store(d->db.pg, &made[i], 1, err)) {
+        if (digests_store(d->db.pg, &made[i], 1, NULL, NULL, err)) {
             calls[i]->state = CALL_GONE;
         } else if (pg_verdict(err) != PG_BAD_INPUT) {
             return false;
@@ -68,6 +68,18 @@ static bool store_one_by_one(struct digest_role *d, struct digest_made *made, st
         }
     }
     return true;
+}
+
+/* What calls have used, where no digest comes of it in this turn. A commit whose outcome is unknown
+ * may count it twice: rather that than not at all. */
+static bool settle(struct digest_role *d, struct error *err)
+{
+    bool ok = budget_settle(d->db.pg, &d->limits, &d->use, err);
+
+    if (ok) {
+        d->use = (struct budget_use){0};
+    }
+    return ok;
 }
 
 static bool store_made(struct digest_role *d, struct error *err)
@@ -87,14 +99,17 @@ static bool store_made(struct digest_role *d, struct error *err)
             fill_made(&made[n++], d, d->calls[i]);
         }
     }
-    if (n > 0) {
-        ok = digests_store(d->db.pg, made, n, err);
+    if (n == 0) {
+        ok = settle(d, err);
+    } else {
+        ok = digests_store(d->db.pg, made, n, &d->limits, &d->use, err);
         if (ok) {
+            d->use = (struct budget_use){0};
             for (size_t i = 0; i < n; i++) {
                 calls[i]->state = CALL_GONE;
             }
         } else if (pg_verdict(err) == PG_BAD_INPUT) {
-            ok = store_one_by_one(d, made, calls, n, err);
+            ok = settle(d, err) && store_one_by_one(d, made, calls, n, err);
         }
     }
     free(calls);

@@ -120,6 +120,50 @@ static bool drop_stale(struct digest_role *d, struct call **calls, size_t count)
     return ok;
 }
 
+/* Reserves what the calls may use; what the month's budget has no room for is made without a model,
+ * or waits until those under way have told what they did use. */
+static bool reserve(struct digest_role *d, struct call **calls, size_t count)
+{
+    struct budget_want *wants = calloc(count, sizeof(*wants));
+    struct call **of = calloc(count, sizeof(struct call *));
+    struct error err = {0};
+    bool begun = false;
+    size_t n = 0;
+    bool ok;
+
+    if (wants == NULL || of == NULL) {
+        abort();
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (calls[i]->state == CALL_READY) {
+            wants[n].work = calls[i]->work;
+            call_estimate(&d->model, calls[i], &wants[n].prompt_tokens,
+                          &wants[n].completion_tokens);
+            of[n++] = calls[i];
+        }
+    }
+    ok = n == 0 || budget_reserve(d->db.pg, &d->limits, wants, n, &begun, &err);
+    if (!ok) {
+        db_turn_failed(&d->db, "reserving a part of the budget", &err);
+    }
+    for (size_t i = 0; i < n && ok; i++) {
+        if (wants[i].verdict == BUDGET_GONE) {
+            call_make_factual(of[i], "the month's budget for the model is used up");
+        } else if (wants[i].verdict == BUDGET_WAIT) {
+            of[i]->state = CALL_BACK;
+            of[i]->wait_ms = POLL_MS;
+            of[i]->unasked = !of[i]->repairing;
+        }
+    }
+    if (begun) {
+        log_error("ALERT the month's budget for the model is used up: digests are made without a "
+                  "model until the month ends (UTC) or the limits are raised");
+    }
+    free(of);
+    free(wants);
+    return ok;
+}
+
 /* What is about to be asked is looked at once more, all of it in one statement. Without PostgreSQL
  * nothing is asked: nobody could say that it may be. */
 static void ask(struct digest_role *d)
@@ -136,7 +180,8 @@ static void ask(struct digest_role *d)
             calls[n++] = d->calls[i];
         }
     }
-    if (n > 0 && db_turn_begin(&d->db) && drop_stale(d, calls, n)) {
+    if (n > 0 && db_turn_begin(&d->db) && drop_stale(d, calls, n) &&
+        (!budget_limited(&d->limits) || reserve(d, calls, n))) {
         for (size_t i = 0; i < n; i++) {
             struct error err = {0};
 
@@ -275,7 +320,7 @@ static bool open_role(struct digest_role *d, struct error *err)
         .language = config_string(c, "digest", "language"),
     };
     if (!prompts_load(&d->prompts, config_string(c, "digest", "prompt_dir"), err) ||
-        !notices_check(c, d->prompts, err)) {
+        !notices_check(c, d->prompts, err) || !budget_limits_read(&d->limits, c, err)) {
         return false;
     }
     d->http = http_create(&limits, err);

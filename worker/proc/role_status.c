@@ -125,6 +125,9 @@ static void set_database_gauges(const struct overview *o)
     for (size_t i = 0; i < OVERVIEW_PAUSABLE; i++) {
         metrics_set(METRIC_PAUSED, overview_pausable[i], NULL, o->paused[i]);
     }
+    metrics_set(METRIC_BUDGET_TOKENS, NULL, NULL, (double)o->budget_tokens);
+    metrics_set(METRIC_BUDGET_COST, NULL, NULL, o->budget_cost);
+    metrics_set(METRIC_BUDGET_GONE, NULL, NULL, o->budget_gone);
     metrics_set(METRIC_OUTBOX_OLDEST_SECONDS, NULL, NULL, o->outbox_oldest_s);
     metrics_set(METRIC_SCHEDULE_LAG_SECONDS, NULL, NULL, o->schedule_lag_s);
     metrics_set(METRIC_DEAD_EVENTS, NULL, NULL, (double)o->dead_events);

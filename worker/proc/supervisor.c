@@ -64,7 +64,7 @@ static bool open_log(const struct config *config, const struct user *user, struc
 /* What only some process would find out, and then too late. */
 static bool check_files(const struct config *config, struct error *err)
 {
-    return config_int(config, "digest", "processes") == 0 || prompts_check(config, err);
+    return config_int(config, "digest", "processes") == 0 || digest_check(config, err);
 }
 
 bool supervisor_prepare(const struct config *config, struct error *err)
