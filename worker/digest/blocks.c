@@ -6,7 +6,11 @@
 
 #include "base/json.h"
 
-enum { BLOCKS_MAX = 48, BLOCK_UNITS = 100 /* of the JSON around a text */ };
+enum {
+    BLOCKS_MAX = 48, /* and the buttons, and the small print */
+    BLOCK_UNITS = 100, /* of the JSON around a text */
+    BUTTONS_UNITS = 800 /* of a row of buttons */
+};
 
 struct blocks {
     struct json_writer *w;
@@ -14,6 +18,7 @@ struct blocks {
     size_t section_units;
     size_t units;
     int count;
+    bool ephemeral, replace;
 };
 
 size_t blocks_units(struct str s)
@@ -107,7 +112,8 @@ bool blocks_line(struct blocks *b, struct str line)
     size_t more = units + (fresh ? BLOCK_UNITS : 0);
 
     if (units > BLOCKS_SECTION_MAX || (fresh && b->count >= BLOCKS_MAX) ||
-        b->units + more > BLOCKS_TOTAL_MAX - BLOCKS_CONTEXT_MAX - BLOCK_UNITS) {
+        b->units + more >
+            BLOCKS_TOTAL_MAX - BLOCKS_CONTEXT_MAX - BLOCK_UNITS - BUTTONS_UNITS) {
         return false;
     }
     if (fresh) {
@@ -134,6 +140,44 @@ void blocks_context(struct blocks *b, struct str mrkdwn)
     json_object_end(b->w);
 }
 
+static void put_button(struct json_writer *w, const struct blocks_button *button)
+{
+    json_object_begin(w);
+    json_put_kcstr(w, "type", "button");
+    json_put_key(w, "text");
+    json_object_begin(w);
+    json_put_kcstr(w, "type", "plain_text");
+    json_put_kstr(w, "text", utf8_cut(str_of(button->label), BLOCKS_BUTTON_MAX));
+    json_put_kbool(w, "emoji", true);
+    json_object_end(w);
+    json_put_kcstr(w, "action_id", button->action_id);
+    json_put_kcstr(w, "value", button->value);
+    if (button->style != NULL) {
+        json_put_kcstr(w, "style", button->style);
+    }
+    json_object_end(w);
+}
+
+void blocks_buttons(struct blocks *b, const struct blocks_button *buttons, size_t n)
+{
+    blocks_gap(b);
+    json_object_begin(b->w);
+    json_put_kcstr(b->w, "type", "actions");
+    json_put_key(b->w, "elements");
+    json_array_begin(b->w);
+    for (size_t i = 0; i < n; i++) {
+        put_button(b->w, &buttons[i]);
+    }
+    json_array_end(b->w);
+    json_object_end(b->w);
+}
+
+void blocks_ephemeral(struct blocks *b, bool replace)
+{
+    b->ephemeral = true;
+    b->replace = replace;
+}
+
 bool blocks_done(struct blocks *b, struct str fallback, struct text *out, struct error *err)
 {
     struct text text;
@@ -145,6 +189,10 @@ bool blocks_done(struct blocks *b, struct str fallback, struct text *out, struct
     text_init(&text, 8192);
     mrkdwn_escape(&text, fallback);
     json_put_kstr(b->w, "text", text_str(&text));
+    if (b->ephemeral) {
+        json_put_kcstr(b->w, "response_type", "ephemeral");
+        json_put_kbool(b->w, "replace_original", b->replace);
+    }
     json_object_end(b->w);
     ok = json_writer_done(b->w, &json, err);
     if (ok && !text_add(out, json)) {

@@ -35,6 +35,20 @@ void blocks_gap(struct blocks *b); /* what follows is a new section */
 #define BLOCKS_CONTEXT_MAX 800
 void blocks_context(struct blocks *b, struct str mrkdwn);
 
+/* A row of buttons, at most one a message; there is always room for it. */
+#define BLOCKS_BUTTON_MAX 75 /* characters on a button; more are cut */
+struct blocks_button {
+    const char *action_id; /* distinct within a row; at most 255 characters */
+    const char *value;     /* at most 2,000 */
+    const char *label;     /* plain */
+    const char *style;     /* "primary", "danger" or NULL */
+};
+void blocks_buttons(struct blocks *b, const struct blocks_button *buttons, size_t n);
+
+/* For an answer to a response_url: seen by the one who asked alone; `replace`: instead of the
+ * message that was pressed. */
+void blocks_ephemeral(struct blocks *b, bool replace);
+
 /* {"text": fallback, "blocks": [...]}; fallback is plain and escaped here. */
 bool blocks_done(struct blocks *b, struct str fallback, struct text *out, struct error *err);
 

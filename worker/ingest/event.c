@@ -17,6 +17,7 @@
 #define NAME_MAX_CP  200
 #define URL_MAX_CP   300
 #define ZONE_MAX_CP  64
+#define URL_BYTES_MAX 1000 /* of a response_url */
 
 void event_ignore(struct event *out, const char *reason)
 {
@@ -120,6 +121,14 @@ bool event_take_text(struct event *out, const struct json *node, size_t most, co
     return true;
 }
 
+static void keep(struct event *out, char *memory)
+{
+    if (out->nmemory == EVENT_MEMORY_MAX) {
+        abort();
+    }
+    out->memory[out->nmemory++] = memory;
+}
+
 static struct str join(struct event *out, const char *prefix, struct str s)
 {
     size_t n = strlen(prefix);
@@ -131,12 +140,11 @@ static struct str join(struct event *out, const char *prefix, struct str s)
     memcpy(joined, prefix, n);
     memcpy(joined + n, s.data, s.len);
     joined[n + s.len] = '\0';
-    free(out->memory[0]);
-    out->memory[0] = joined;
+    keep(out, joined);
     return (struct str){joined, n + s.len};
 }
 
-static bool take_identity(struct event *out, const char *prefix, struct str s)
+bool event_take_identity_of(struct event *out, const char *prefix, struct str s)
 {
     if (s.len == 0) {
         event_bury(out, "no_identity", "nothing in it tells it from another");
@@ -152,7 +160,7 @@ static bool take_identity(struct event *out, const char *prefix, struct str s)
 
 bool event_take_identity(const struct reading *r)
 {
-    return take_identity(r->out, "event:", json_get_string(r->callback, "event_id"));
+    return event_take_identity_of(r->out, "event:", json_get_string(r->callback, "event_id"));
 }
 
 /* --- news ----------------------------------------------------------------------------------- */
@@ -173,13 +181,19 @@ static void read_channel_rename(const struct reading *r)
     r->out->effect = EVENT_CHANNEL;
 }
 
-/* Our own coming is what makes a channel recorded; anybody else's is of no use. */
+/*
+ * Our own coming is what makes a channel recorded; anybody else's is of no use. An event that does
+ * not tell who we are is settled later, by the workspace's row.
+ */
 static void read_member_joined(const struct reading *r)
 {
     struct channel_news news = {.team = r->team, .privacy = EVENT_PUBLIC};
-    struct str user = json_get_string(r->event, "user");
 
-    if (r->own_user.data == NULL || !str_eq(user, r->own_user)) {
+    if (!event_take_id(r->out, json_get(r->event, "user"), EVENT_REQUIRED, "user", &news.joined)) {
+        return;
+    }
+    news.joined_is_us = r->own_user.data != NULL;
+    if (news.joined_is_us && !str_eq(news.joined, r->own_user)) {
         event_ignore(r->out, "no_use");
         return;
     }
@@ -331,7 +345,7 @@ static void read_callback(struct reading *r)
     event_ignore(r->out, "unsupported");
 }
 
-static const struct json *parse_body(struct event *out, struct str body)
+const struct json *event_parse(struct event *out, struct str body)
 {
     struct error err = {0};
 
@@ -357,7 +371,7 @@ static const struct json *parse_body(struct event *out, struct str body)
 static void read_event(struct event *out, const struct envelope *envelope,
                        const struct event_rules *rules)
 {
-    struct reading r = {.out = out, .rules = rules, .callback = parse_body(out, envelope->body)};
+    struct reading r = {.out = out, .rules = rules, .callback = event_parse(out, envelope->body)};
     struct str type;
 
     if (r.callback == NULL) {
@@ -379,40 +393,36 @@ static void read_event(struct event *out, const struct envelope *envelope,
 
 /* --- forms ---------------------------------------------------------------------------------- */
 
-/* One field of the body; false: it is missing (buried) or was buried. */
-static bool take_field(struct event *out, struct str body, const char *name, struct str *value)
+bool event_take_field(struct event *out, struct str body, const char *name, enum event_need need,
+                      struct str *value)
 {
-    if (body.len == 0) {
+    char *field = form_get(body, name, value);
+
+    if (field != NULL && value->len != 0) {
+        keep(out, field);
+        return true;
+    }
+    free(field);
+    *value = STR_NULL;
+    if (need == EVENT_REQUIRED && body.len == 0) {
         event_bury(out, "empty_body", "the request had no body");
-        return false;
-    }
-    free(out->memory[1]);
-    out->memory[1] = form_get(body, name, value);
-    if (out->memory[1] == NULL || value->len == 0) {
+    } else if (need == EVENT_REQUIRED) {
         event_bury(out, "bad_form", "the form has no %s", name);
-        return false;
     }
-    return true;
+    return false;
 }
 
-/* No command of ours is defined yet; the form is checked, so that the dead tell of broken senders.
- */
-static void read_command(struct event *out, struct str body)
+struct str event_response_url(struct str url)
 {
-    struct str command;
-
-    if (take_field(out, body, "command", &command)) {
-        event_ignore(out, "unsupported");
+    if (url.len > URL_BYTES_MAX || !(str_starts(url, "https://") || str_starts(url, "http://"))) {
+        return STR_NULL;
     }
-}
-
-static void read_interaction(struct event *out, struct str body)
-{
-    struct str payload;
-
-    if (take_field(out, body, "payload", &payload) && parse_body(out, payload) != NULL) {
-        event_ignore(out, "unsupported");
+    for (size_t i = 0; i < url.len; i++) {
+        if (url.data[i] <= ' ' || url.data[i] >= 0x7F) {
+            return STR_NULL;
+        }
     }
+    return url;
 }
 
 static void read_trigger(struct event *out, const struct envelope *envelope)
@@ -421,8 +431,8 @@ static void read_trigger(struct event *out, const struct envelope *envelope)
     struct str identity =
         envelope->idempotency_key.len != 0 ? envelope->idempotency_key : envelope->request_id;
 
-    if (!take_field(out, envelope->body, "schedule", &name) ||
-        !take_identity(out, "trigger:", identity)) {
+    if (!event_take_field(out, envelope->body, "schedule", EVENT_REQUIRED, &name) ||
+        !event_take_identity_of(out, "trigger:", identity)) {
         return;
     }
     if (!utf8_valid(name) || memchr(name.data, '\0', name.len) != NULL) {
@@ -442,10 +452,10 @@ void event_read(struct event *out, const struct envelope *envelope, const struct
         read_event(out, envelope, rules);
         break;
     case ENVELOPE_COMMAND:
-        read_command(out, envelope->body);
+        event_read_command(out, envelope->body);
         break;
     case ENVELOPE_INTERACTION:
-        read_interaction(out, envelope->body);
+        event_read_interaction(out, envelope->body, rules);
         break;
     case ENVELOPE_TRIGGER:
         read_trigger(out, envelope);
@@ -457,7 +467,8 @@ void event_clear(struct event *event)
 {
     json_destroy(&event->doc);
     free(event->files);
-    free(event->memory[0]);
-    free(event->memory[1]);
+    for (size_t i = 0; i < event->nmemory; i++) {
+        free(event->memory[i]);
+    }
     *event = (struct event){0};
 }

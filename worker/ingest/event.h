@@ -19,9 +19,11 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "ingest/envelope.h"
+#include "ingest/request.h"
 
 #define EVENT_TEXT_MAX  200000 /* code points of a message, as the table has it */
 #define EVENT_FILES_MAX 100
+#define EVENT_MEMORY_MAX 8 /* decoded fields of a form, and the identity */
 
 /* [privacy]: what is recorded beyond our own people in public channels, and what is not any more:
  * a message posted longer than `retention_us` before its event came (0: no limit). */
@@ -38,6 +40,7 @@ enum event_effect {
     EVENT_CHANNEL, /* `channel`, once per `identity` */
     EVENT_MEMBER,  /* `member`, once per `identity` */
     EVENT_TEAM,    /* `team`, once per `identity` */
+    EVENT_REQUEST, /* `request`: a person asks for something, once per `identity` */
     EVENT_TRIGGER  /* `schedule` is to fire, once per `identity` */
 };
 
@@ -72,6 +75,8 @@ struct channel_news {
     struct str team;
     struct str channel;
     struct str name; /* absent: not told */
+    struct str joined; /* whoever came into it; absent: nobody */
+    bool joined_is_us; /* false: the event does not tell whether it was our bot */
     enum event_privacy privacy;
 };
 
@@ -100,12 +105,14 @@ struct event {
         struct channel_news channel;
         struct member_news member;
         struct team_news team;
+        struct request request;
     };
 
     /* what the strings above point into */
     struct json_doc *doc;
     struct str *files;
-    char *memory[2];
+    char *memory[EVENT_MEMORY_MAX];
+    size_t nmemory;
 };
 
 /*

@@ -1,4 +1,4 @@
-/* Between event.c and event_message.c: what a reader of one event is given, and how it answers. */
+/* Between event.c and the readers beside it: what a reader is given, and how it answers. */
 #ifndef STUDY_INGEST_EVENT_READ_H
 #define STUDY_INGEST_EVENT_READ_H
 
@@ -35,5 +35,24 @@ bool event_take_text(struct event *out, const struct json *node, size_t most, co
 bool event_take_identity(const struct reading *r);
 
 void event_read_message(const struct reading *r);
+
+/* --- forms ---------------------------------------------------------------------------------- */
+
+/*
+ * One field of a form, decoded. False: it was missing or empty; a required one is then buried. The
+ * bytes are not checked: they may hold NUL or be no UTF-8.
+ */
+bool event_take_field(struct event *out, struct str body, const char *name, enum event_need need,
+                      struct str *value);
+/* `prefix` and s into out->identity; false: buried. */
+bool event_take_identity_of(struct event *out, const char *prefix, struct str s);
+/* The body, or a field, as a JSON object; NULL: buried. */
+const struct json *event_parse(struct event *out, struct str body);
+
+/* An answer goes to where Slack says; what is no plain address is not kept. */
+struct str event_response_url(struct str url);
+
+void event_read_command(struct event *out, struct str body);
+void event_read_interaction(struct event *out, struct str body, const struct event_rules *rules);
 
 #endif

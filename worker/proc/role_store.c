@@ -430,7 +430,7 @@ static bool open_store(struct store *s, const struct role *role, struct error *e
     s->pg = pg_create(role->config, "study-worker store");
     pg_set_interrupt(s->pg, s->stop_fd);
     pg_set_tick(s->pg, (int)(s->lease_ms / 6), renew, s);
-    s->apply = store_apply_create(s->pg);
+    s->apply = store_apply_create(s->pg, role->config);
     return open_servers(s, role->config, err);
 }
 

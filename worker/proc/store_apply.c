@@ -14,9 +14,11 @@
 #include "db/messages.h"
 #include "db/roster.h"
 #include "ingest/fold.h"
+#include "proc/store_request.h"
 
 struct store_apply {
     struct pg *pg;
+    struct request_terms terms;
     struct fold *fold;
     struct db_messages *rows;
 
@@ -51,7 +53,7 @@ void store_item_clear(struct store_item *item)
     envelope_clear(&item->envelope);
 }
 
-struct store_apply *store_apply_create(struct pg *pg)
+struct store_apply *store_apply_create(struct pg *pg, const struct config *config)
 {
     struct store_apply *a = calloc(1, sizeof(*a));
 
@@ -59,6 +61,7 @@ struct store_apply *store_apply_create(struct pg *pg)
         abort();
     }
     a->pg = pg;
+    a->terms = request_terms_of(config);
     a->fold = fold_create();
     a->rows = db_messages_create();
     return a;
@@ -149,6 +152,7 @@ static void sort_out(struct store_apply *a, const struct store_item *items, size
         case EVENT_CHANNEL:
         case EVENT_MEMBER:
         case EVENT_TEAM:
+        case EVENT_REQUEST:
         case EVENT_TRIGGER:
             a->news[a->nnews++] = &items[i];
             break;
@@ -260,8 +264,10 @@ static bool apply_channel(struct pg *pg, const struct channel_news *news, struct
     return db_teams_seen(pg, &news->team, 1, err) && db_channels_seen(pg, &channel, 1, err);
 }
 
-static bool apply_one(struct pg *pg, const struct event *event, struct error *err)
+static bool apply_one(struct store_apply *a, const struct event *event, struct error *err)
 {
+    struct pg *pg = a->pg;
+
     switch (event->effect) {
     case EVENT_CHANNEL:
         return apply_channel(pg, &event->channel, err);
@@ -273,6 +279,8 @@ static bool apply_one(struct pg *pg, const struct event *event, struct error *er
             return db_team_stopped(pg, event->team.team, event->team.stopped_by, err);
         }
         return db_team_changed(pg, event->team.team, event->team.name, event->team.url, err);
+    case EVENT_REQUEST:
+        return request_apply(pg, &a->terms, &event->request, event->identity, err);
     default:
         return true;
     }
@@ -285,7 +293,7 @@ static bool apply_news(struct store_apply *a, struct store_counts *counts, struc
             counts->repeated++;
             continue;
         }
-        if (!apply_one(a->pg, &a->news[i]->event, err)) {
+        if (!apply_one(a, &a->news[i]->event, err)) {
             return false;
         }
         counts->applied++;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/config.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "ingest/envelope.h"
@@ -37,7 +38,7 @@ void store_item_clear(struct store_item *item);
 
 struct store_apply;
 
-struct store_apply *store_apply_create(struct pg *pg);
+struct store_apply *store_apply_create(struct pg *pg, const struct config *config); /* kept */
 void store_apply_destroy(struct store_apply **apply);
 
 /* True once committed. After a failed COMMIT the rows may be there or not: applying the range again
