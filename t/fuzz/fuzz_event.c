@@ -1,6 +1,6 @@
 /*
- * A body of each kind. What is said to be storable must be: PostgreSQL takes no NUL, no invalid
- * UTF-8 and nothing longer than its columns.
+ * A body of each kind. What is said to be storable must be: PostgreSQL takes no
+ * NUL, no invalid UTF-8 and nothing longer than its columns.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +40,18 @@ static void check_message(const struct message_change *m)
     }
 }
 
+static void check_request(const struct request *r)
+{
+    check_id(r->team);
+    check_id(r->user);
+    check_text(r->response_url, 1000);
+    if (r->verb > REQUEST_REFUSED || r->minute < -1 || (!r->unclear && r->minute >= 24 * 60) ||
+        (r->verb == REQUEST_LANGUAGE && r->unclear != (r->language == NULL)) ||
+        (r->verb == REQUEST_FEEDBACK) != (r->digest_id > 0)) {
+        abort();
+    }
+}
+
 static void check(const struct event *event)
 {
     check_text(event->identity, 300);
@@ -51,6 +63,9 @@ static void check(const struct event *event)
         check_id(event->channel.team);
         check_id(event->channel.channel);
         check_text(event->channel.name, 200);
+        if (event->channel.joined.data != NULL) {
+            check_id(event->channel.joined);
+        }
         break;
     case EVENT_MEMBER:
         check_id(event->member.team);
@@ -61,6 +76,9 @@ static void check(const struct event *event)
         check_id(event->team.team);
         check_text(event->team.name, 200);
         check_text(event->team.url, 300);
+        break;
+    case EVENT_REQUEST:
+        check_request(&event->request);
         break;
     case EVENT_TRIGGER:
         check_text(event->schedule, SIZE_MAX);

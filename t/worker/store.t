@@ -72,7 +72,7 @@ subtest 'what is not recorded' => sub {
         deleted(private_message()), deleted(external_message()),
         unfurled(message()), { type => 'event_callback', team_id => 'T1', event => { type => 'from_the_future' } },
     );
-    $store->push_raw('control', $store->element('command=%2Fstudy&trigger_id=1.2', kind => 'command'));
+    $store->push_raw('control', $store->element('payload=%7B%22type%22%3A%22view_submission%22%7D', kind => 'interaction'));
     $store->drained;
     is($store->value('SELECT count(*) FROM study.message'), 0, 'no message');
     is($store->value('SELECT count(*) FROM study.dead_event'), 0, 'nothing dead');

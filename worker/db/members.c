@@ -27,13 +27,14 @@ bool member_read(struct pg *pg, struct str team, struct str user, const char *fa
                  struct member *out, struct error *err)
 {
     static const char sql[] =
-        "SELECT study.language_of(m.team_id, m.user_id, $3), m.digests, m.consent = 'yes',"
+        "SELECT COALESCE(m.language, t.language, $3), m.digests, m.consent = 'yes',"
         "       m.noticed_at IS NOT NULL, COALESCE(to_char(m.digest_time, 'HH24:MI'), ''),"
         "       (SELECT count(*) FROM study.message n WHERE n.team_id = m.team_id"
         "           AND n.user_id = m.user_id AND NOT n.deleted),"
         "       (SELECT count(*) FROM study.digest d WHERE d.team_id = m.team_id"
         "           AND d.user_id = m.user_id AND d.result IS NOT NULL)"
-        "  FROM study.member m WHERE m.team_id = $1 AND m.user_id = $2";
+        "  FROM study.member m JOIN study.team t USING (team_id)"
+        " WHERE m.team_id = $1 AND m.user_id = $2";
     struct pg_args *args = member_args(team, user);
     struct pg_result *res = NULL;
 
@@ -41,8 +42,8 @@ bool member_read(struct pg *pg, struct str team, struct str user, const char *fa
     if (!run(pg, sql, args, &res, err)) {
         return false;
     }
-    *out = (struct member){0};
-    if (pg_rows(res) > 0) {
+    *out = (struct member){.known = pg_rows(res) > 0, .english = str_is(str_of(fallback), "en")};
+    if (out->known) {
         out->english = str_is(pg_str(res, 0, 0), "en");
         out->digests = pg_bool(res, 0, 1);
         out->agreed = pg_bool(res, 0, 2);
@@ -81,13 +82,12 @@ static const char hold_back_sql[] =
 bool member_switch(struct pg *pg, struct str team, struct str user, bool on, bool opt_in,
                    struct error *err)
 {
-    static const char sql[] =
-        "WITH m AS ("
-        "    UPDATE study.member SET digests = $3, consent ="
-        "           CASE WHEN $3 AND ($4 OR consent = 'no') THEN 'yes'"
-        "                WHEN NOT $3 AND $4 THEN 'no' ELSE consent END"
-        "     WHERE team_id = $1 AND user_id = $2 RETURNING team_id, user_id"
-        ")" CALL_DIGESTS;
+    static const char sql[] = "WITH m AS ("
+                              "    UPDATE study.member SET digests = $3, consent ="
+                              "           CASE WHEN $3 AND ($4 OR consent = 'no') THEN 'yes'"
+                              "                WHEN NOT $3 AND $4 THEN 'no' ELSE consent END"
+                              "     WHERE team_id = $1 AND user_id = $2 RETURNING team_id, user_id"
+                              ")" CALL_DIGESTS;
     struct pg_args *args = member_args(team, user);
 
     pg_arg_bool(args, on);
@@ -98,11 +98,10 @@ bool member_switch(struct pg *pg, struct str team, struct str user, bool on, boo
 
 bool member_consents(struct pg *pg, struct str team, struct str user, struct error *err)
 {
-    static const char sql[] =
-        "WITH m AS ("
-        "    UPDATE study.member SET consent = 'yes', digests = true"
-        "     WHERE team_id = $1 AND user_id = $2 RETURNING team_id, user_id"
-        ")" CALL_DIGESTS;
+    static const char sql[] = "WITH m AS ("
+                              "    UPDATE study.member SET consent = 'yes', digests = true"
+                              "     WHERE team_id = $1 AND user_id = $2 RETURNING team_id, user_id"
+                              ")" CALL_DIGESTS;
 
     return run(pg, sql, member_args(team, user), NULL, err);
 }
@@ -167,7 +166,7 @@ static void read_today(struct today *out, const struct pg_result *res)
 static const char today_sql[] =
     "WITH who AS ("
     "    SELECT m.team_id, m.user_id, COALESCE(t.url, '') AS url, z.zone,"
-    "           study.study_day(now(), z.zone) AS day"
+    "           ((now() AT TIME ZONE z.zone) - interval '2 h')::date AS day"
     "      FROM study.member m JOIN study.team t USING (team_id)"
     "     CROSS JOIN LATERAL (SELECT study.valid_zone(m.time_zone, study.valid_zone("
     "         (SELECT s.time_zone FROM study.schedule s ORDER BY s.schedule_id LIMIT 1), 'UTC'))"
@@ -177,7 +176,7 @@ static const char today_sql[] =
     "    SELECT n.channel_id, n.ts, n.thread_ts, n.posted_at, count(*) OVER () AS total"
     "      FROM who w JOIN study.message n USING (team_id, user_id)"
     "     WHERE NOT n.deleted AND n.posted_at > now() - interval '2 days'"
-    "       AND study.study_day(n.posted_at, w.zone) = w.day"
+    "       AND ((n.posted_at AT TIME ZONE w.zone) - interval '2 h')::date = w.day"
     "       AND study.is_record(n.text, n.files)"
     "       AND ($3 OR (SELECT c.private FROM study.channel c WHERE c.team_id = n.team_id"
     "                      AND c.channel_id = n.channel_id) IS NOT TRUE)"

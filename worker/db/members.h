@@ -16,6 +16,7 @@
 
 /* `fallback`: the language where nobody told one. */
 struct member {
+    bool known; /* false: nothing is recorded of them, they were forgotten for ever */
     bool english;
     bool digests;
     bool agreed;         /* consent is yes */

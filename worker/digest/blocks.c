@@ -7,8 +7,8 @@
 #include "base/json.h"
 
 enum {
-    BLOCKS_MAX = 48, /* and the buttons, and the small print */
-    BLOCK_UNITS = 100, /* of the JSON around a text */
+    BLOCKS_MAX = 48,    /* and the buttons, and the small print */
+    BLOCK_UNITS = 100,  /* of the JSON around a text */
     BUTTONS_UNITS = 800 /* of a row of buttons */
 };
 
@@ -112,8 +112,7 @@ bool blocks_line(struct blocks *b, struct str line)
     size_t more = units + (fresh ? BLOCK_UNITS : 0);
 
     if (units > BLOCKS_SECTION_MAX || (fresh && b->count >= BLOCKS_MAX) ||
-        b->units + more >
-            BLOCKS_TOTAL_MAX - BLOCKS_CONTEXT_MAX - BLOCK_UNITS - BUTTONS_UNITS) {
+        b->units + more > BLOCKS_TOTAL_MAX - BLOCKS_CONTEXT_MAX - BLOCK_UNITS - BUTTONS_UNITS) {
         return false;
     }
     if (fresh) {

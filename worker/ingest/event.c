@@ -13,10 +13,10 @@
 #include "ingest/event_read.h"
 #include "ingest/form.h"
 
-#define IDENTITY_MAX 280 /* bytes after the prefix; the table holds 300 code points */
-#define NAME_MAX_CP  200
-#define URL_MAX_CP   300
-#define ZONE_MAX_CP  64
+#define IDENTITY_MAX  280 /* bytes after the prefix; the table holds 300 code points */
+#define NAME_MAX_CP   200
+#define URL_MAX_CP    300
+#define ZONE_MAX_CP   64
 #define URL_BYTES_MAX 1000 /* of a response_url */
 
 void event_ignore(struct event *out, const char *reason)

@@ -21,8 +21,8 @@
 #include "ingest/envelope.h"
 #include "ingest/request.h"
 
-#define EVENT_TEXT_MAX  200000 /* code points of a message, as the table has it */
-#define EVENT_FILES_MAX 100
+#define EVENT_TEXT_MAX   200000 /* code points of a message, as the table has it */
+#define EVENT_FILES_MAX  100
 #define EVENT_MEMORY_MAX 8 /* decoded fields of a form, and the identity */
 
 /* [privacy]: what is recorded beyond our own people in public channels, and what is not any more:
@@ -74,7 +74,7 @@ struct message_change {
 struct channel_news {
     struct str team;
     struct str channel;
-    struct str name; /* absent: not told */
+    struct str name;   /* absent: not told */
     struct str joined; /* whoever came into it; absent: nobody */
     bool joined_is_us; /* false: the event does not tell whether it was our bot */
     enum event_privacy privacy;

@@ -33,6 +33,8 @@ static bool read_action(struct request *request, const struct json *action)
         request->verb = REQUEST_CONSENT;
     } else if (str_is(id, ACTION_FORGET)) {
         request->verb = REQUEST_FORGET_YES;
+    } else if (str_is(id, ACTION_FORGET_EVER)) {
+        request->verb = REQUEST_FORGET_EVER;
     } else if (str_is(id, ACTION_FORGET_KEEP)) {
         request->verb = REQUEST_FORGET_NO;
     } else {

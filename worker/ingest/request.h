@@ -18,6 +18,7 @@
 #define ACTION_WRONG       "study_wrong"       /* value: the digest's id */
 #define ACTION_CONSENT     "study_consent"     /* value: the member's user id */
 #define ACTION_FORGET      "study_forget"      /* value: the member's user id */
+#define ACTION_FORGET_EVER "study_forget_ever" /* value: the member's user id */
 #define ACTION_FORGET_KEEP "study_forget_keep" /* value: the member's user id */
 
 enum request_verb {
@@ -30,6 +31,7 @@ enum request_verb {
     REQUEST_EXPORT,
     REQUEST_FORGET, /* asks back */
     REQUEST_FORGET_YES,
+    REQUEST_FORGET_EVER, /* and nothing is recorded any more */
     REQUEST_FORGET_NO,
     REQUEST_CONSENT,
     REQUEST_FEEDBACK,

@@ -26,8 +26,9 @@ static const struct request_words korean = {
     .view = "기록 보기",
     .on = "돌아보기 글을 켰어요. 기록을 남기시면 개인 메시지로 보내 드릴게요.",
     .on_first = "첫 글을 보내기 전에, 무엇을 어떻게 다루는지 먼저 개인 메시지로 알려 드려요.",
-    .on_agreed = "기록을 AI 모델에 보내는 것에 동의하신 것으로 적어 두었어요. 언제든 `/study off` 로 "
-                 "거두실 수 있어요.",
+    .on_agreed =
+        "기록을 AI 모델에 보내는 것에 동의하신 것으로 적어 두었어요. 언제든 `/study off` 로 "
+        "거두실 수 있어요.",
     .off = "돌아보기 글을 껐어요. 이제 기록을 AI 모델에 보내지 않아요. 저장된 기록은 그대로 있고, "
            "`/study forget` 으로 지우실 수 있어요.",
     .language_set = "앞으로 한국어로 말씀드릴게요.",
@@ -36,16 +37,23 @@ static const struct request_words korean = {
     .time_reset = "돌아보기 글을 원래 정해진 시각에 보내 드릴게요.",
     .time_usage = "`/study time 08:30` 처럼 24시간제로 써 주세요. 되돌리려면 `/study time default` "
                   "예요.",
-    .export_asked = "요청을 적어 두고 관리하는 분께 알렸어요. 저장된 기록 전부를 파일로 만들어 직접 "
-                    "전해 드릴 거예요. 지금 메시지 {}개와 돌아보기 글 {}개가 있어요.",
+    .export_asked =
+        "요청을 적어 두고 관리하는 분께 알렸어요. 저장된 기록 전부를 파일로 만들어 직접 "
+        "전해 드릴 거예요. 지금 메시지 {}개와 돌아보기 글 {}개가 있어요.",
     .export_again = "이미 요청하셨어요. 관리하는 분이 파일을 전해 드릴 거예요. 지금 메시지 {}개와 "
                     "돌아보기 글 {}개가 있어요.",
     .forget_ask = "저장된 기록을 모두 지울까요? 메시지 {}개와 돌아보기 글 {}개가 있어요.",
     .forget_warn = "지우면 되돌릴 수 없어요. 여기에 저장한 것만 지워지고, Slack에 쓰신 글은 그대로 "
                    "남아요.",
     .forget_yes = "모두 지우기",
+    .forget_ever = "지우고 앞으로도 저장하지 않기",
     .forget_no = "그대로 두기",
-    .forgotten = "저장된 기록을 지웠어요.",
+    .forgotten =
+        "저장된 기록을 지우고 있어요. 곧 모두 사라져요. 앞으로 채널에 쓰시는 글은 새로 저장돼요.",
+    .forgotten_ever = "저장된 기록을 지우고 있어요. 곧 모두 사라지고, 앞으로 쓰시는 글도 저장하지 "
+                      "않아요. 다시 시작하려면 `/study on` 이라고 써 주세요.",
+    .not_recorded = "지금은 아무것도 저장하지 않고 있어요. 다시 시작하려면 `/study on` 이라고 써 "
+                    "주세요.",
     .kept = "그대로 두었어요. 아무것도 지우지 않았어요.",
     .agreed = "고마워요! 동의하신 것으로 적어 두었어요. 언제든 `/study off` 로 거두실 수 있어요.",
     .agreed_button = "동의해요",
@@ -99,8 +107,13 @@ static const struct request_words english = {
     .forget_warn = "This cannot be undone. Only what is stored here is deleted; what you wrote in "
                    "Slack stays there.",
     .forget_yes = "Delete all of it",
+    .forget_ever = "Delete it, and store no more",
     .forget_no = "Keep it",
-    .forgotten = "What was stored of you is deleted.",
+    .forgotten = "What was stored of you is being deleted and will be gone in a moment. What you "
+                 "write in the channels from now on is stored anew.",
+    .forgotten_ever = "What was stored of you is being deleted and will be gone in a moment, and "
+                      "nothing that you write will be stored any more. `/study on` begins again.",
+    .not_recorded = "Nothing of yours is stored at present. `/study on` begins again.",
     .kept = "Nothing was deleted.",
     .agreed = "Thank you! I have noted that you agree. `/study off` takes it back at any time.",
     .agreed_button = "I agree",

@@ -17,8 +17,8 @@ struct request_words {
     const char *language_set, *language_usage;
     const char *time_set, *time_reset, *time_usage;
     const char *export_asked, *export_again;
-    const char *forget_ask, *forget_warn, *forget_yes, *forget_no;
-    const char *forgotten, *kept;
+    const char *forget_ask, *forget_warn, *forget_yes, *forget_ever, *forget_no;
+    const char *forgotten, *forgotten_ever, *kept, *not_recorded;
     const char *agreed, *agreed_button;
     const char *helped, *wrong, *feedback_gone;
     const char *fallback; /* of notifications */

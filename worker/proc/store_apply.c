@@ -207,7 +207,8 @@ static bool apply_roster(struct store_apply *a, struct error *err)
 
     const struct fold_member *members = fold_members(a->fold, &n);
     for (size_t i = 0; i < n; i++) {
-        a->members[i] = (struct db_member){members[i].team, members[i].user, members[i].posted_at_us};
+        a->members[i] =
+            (struct db_member){members[i].team, members[i].user, members[i].posted_at_us};
     }
     return db_members_seen(a->pg, a->members, n, err);
 }

@@ -1,3 +1,7 @@
+/*
+ * Answers are written line by line while the request is done, in one transaction with it: whoever
+ * reads "done" can rely on it, and a request that is stored twice is answered once.
+ */
 #include "proc/store_request.h"
 
 #include <inttypes.h>
@@ -5,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
+#include "db/forget.h"
 #include "db/members.h"
 #include "db/outbox.h"
 #include "db/roster.h"
@@ -208,15 +214,31 @@ static bool do_forget(struct asked *a, struct error *err)
     char *user = str_dup(a->request->user);
     const struct blocks_button buttons[] = {
         {ACTION_FORGET, user, a->words->forget_yes, "danger"},
+        {ACTION_FORGET_EVER, user, a->words->forget_ever, "danger"},
         {ACTION_FORGET_KEEP, user, a->words->forget_no, NULL},
     };
 
     (void)err;
     say_held(a, a->words->forget_ask);
     say_plain(a, a->words->forget_warn);
-    blocks_buttons(a->answer, buttons, 2);
+    blocks_buttons(a->answer, buttons, 3);
     free(user);
     return true;
+}
+
+/* The rows go within seconds, by the schedule role: there may be many. */
+static bool do_forget_yes(struct asked *a, struct error *err)
+{
+    bool ever = a->request->verb == REQUEST_FORGET_EVER;
+    char *team = str_dup(a->request->team);
+    char *user = str_dup(a->request->user);
+    bool ok = forget_member(a->pg, team, user, ever, false, err);
+
+    blocks_ephemeral(a->answer, true);
+    say_plain(a, ever ? a->words->forgotten_ever : a->words->forgotten);
+    free(user);
+    free(team);
+    return ok;
 }
 
 static bool do_forget_no(struct asked *a, struct error *err)
@@ -248,12 +270,19 @@ static bool do_feedback(struct asked *a, struct error *err)
 }
 
 static bool (*const doings[])(struct asked *a, struct error *err) = {
-    [REQUEST_HELP] = do_help,           [REQUEST_TODAY] = do_today,
-    [REQUEST_ON] = do_on,               [REQUEST_OFF] = do_off,
-    [REQUEST_LANGUAGE] = do_language,   [REQUEST_TIME] = do_time,
-    [REQUEST_EXPORT] = do_export,       [REQUEST_FORGET] = do_forget,
-    [REQUEST_FORGET_YES] = do_forget_yes, [REQUEST_FORGET_NO] = do_forget_no,
-    [REQUEST_CONSENT] = do_consent,     [REQUEST_FEEDBACK] = do_feedback,
+    [REQUEST_HELP] = do_help,
+    [REQUEST_TODAY] = do_today,
+    [REQUEST_ON] = do_on,
+    [REQUEST_OFF] = do_off,
+    [REQUEST_LANGUAGE] = do_language,
+    [REQUEST_TIME] = do_time,
+    [REQUEST_EXPORT] = do_export,
+    [REQUEST_FORGET] = do_forget,
+    [REQUEST_FORGET_YES] = do_forget_yes,
+    [REQUEST_FORGET_EVER] = do_forget_yes,
+    [REQUEST_FORGET_NO] = do_forget_no,
+    [REQUEST_CONSENT] = do_consent,
+    [REQUEST_FEEDBACK] = do_feedback,
 };
 
 /* --- answering ------------------------------------------------------------------------------ */
@@ -297,19 +326,46 @@ static bool add_answer(struct asked *a, struct str identity, struct error *err)
     return ok;
 }
 
+/* To switch it on is to be known again. */
+static bool lift(struct asked *a, struct error *err)
+{
+    char *team = str_dup(a->request->team);
+    char *user = str_dup(a->request->user);
+    bool was_forgotten;
+    bool ok = forget_lift(a->pg, team, user, &was_forgotten, err);
+
+    free(user);
+    free(team);
+    return ok;
+}
+
 /* Whoever is turned away leaves no row but the answer's. */
 static bool know_member(struct asked *a, struct error *err)
 {
     const struct request *r = a->request;
 
+    a->member.english = strcmp(a->terms->language, "en") == 0;
     if (!db_teams_seen(a->pg, &r->team, 1, err)) {
         return false;
     }
-    if (r->verb == REQUEST_REFUSED) {
+    return r->verb == REQUEST_REFUSED ||
+           ((r->verb != REQUEST_ON || lift(a, err)) &&
+            db_members_seen(a->pg, &(struct db_member){.team = r->team, .user = r->user}, 1, err) &&
+            member_read(a->pg, r->team, r->user, a->terms->language, &a->member, err));
+}
+
+static bool answer(struct asked *a, struct error *err)
+{
+    a->words = request_words_of(a->member.english);
+    if (a->request->verb == REQUEST_REFUSED) {
+        say_plain(a, a->words->refused);
         return true;
     }
-    return db_members_seen(a->pg, &(struct db_member){r->team, r->user}, 1, err) &&
-           member_read(a->pg, r->team, r->user, a->terms->language, &a->member, err);
+    if (!a->member.known && a->request->verb != REQUEST_HELP) {
+        say_plain(a, a->words->not_recorded);
+        return true;
+    }
+    return doings[a->request->verb](a, err);
 }
 
 bool request_apply(struct pg *pg, const struct request_terms *terms, const struct request *request,
@@ -320,17 +376,8 @@ bool request_apply(struct pg *pg, const struct request_terms *terms, const struc
 
     text_init(&a.line, ANSWER_BYTES_MAX);
     blocks_ephemeral(a.answer, false);
-    ok = know_member(&a, err);
-    a.words = request_words_of(request->verb == REQUEST_REFUSED ? strcmp(terms->language, "en") == 0
-                                                                : a.member.english);
-    if (ok && request->verb == REQUEST_REFUSED) {
-        say_plain(&a, a.words->refused);
-    } else if (ok) {
-        ok = doings[request->verb](&a, err);
-    }
-    if (ok && request->response_url.data != NULL) {
-        ok = add_answer(&a, identity, err);
-    }
+    ok = know_member(&a, err) && answer(&a, err) &&
+         (request->response_url.data == NULL || add_answer(&a, identity, err));
     text_free(&a.line);
     blocks_destroy(&a.answer);
     return ok;
