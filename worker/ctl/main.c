@@ -16,80 +16,16 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "ctl/ctl.h"
+#include "ctl/help.h"
 
-#define DEFAULT_PATH  "/etc/study-tracker/study-worker.conf"
 #define LIMIT_DEFAULT 50
 #define LIMIT_MAX     100000
-
-static const struct ctl_command *const families[] = {
-    cmd_status_commands, cmd_schedule_commands, cmd_work_commands,
-    cmd_people_commands, cmd_migrate_commands,  cmd_config_commands,
-};
-#define FAMILIES (sizeof(families) / sizeof(families[0]))
-
-/* The letters of ctl_command.options. */
-static const struct {
-    char letter;
-    const char *name;
-    const char *argument; /* NULL: none */
-    const char *help;
-} option_table[] = {
-    {'t', "team", "ID", "of one workspace only"},
-    {'s', "state", "STATE", "in one state only"},
-    {'n', "limit", "N", "rows at most (50)"},
-    {'x', "show-text", NULL, "show what members wrote and what was written to them"},
-    {'l', "list", NULL, "say what is applied and what is pending; change nothing"},
-    {'p', "print", "NAME", "print an SQL file of this program, roles.sql for example"},
-    {'m', "sample", NULL, "print a sample file with every key at its default"},
-};
-#define OPTIONS (sizeof(option_table) / sizeof(option_table[0]))
-
-enum ctl_status ctl_fail(const struct error *err)
-{
-    fflush(stdout);
-    fprintf(stderr, "studyctl: %s\n", err->text);
-    return CTL_FAILED;
-}
-
-static void help_all(FILE *to)
-{
-    fputs("usage: studyctl [-c FILE] COMMAND [--json] ...\n\n"
-          "  -c FILE  the configuration; STUDY_CONFIG, or " DEFAULT_PATH "\n\n",
-          to);
-    for (size_t f = 0; f < FAMILIES; f++) {
-        for (const struct ctl_command *c = families[f]; c->words != NULL; c++) {
-            char left[64];
-            snprintf(left, sizeof(left), "%s%s%s", c->words, c->args[0] != '\0' ? " " : "",
-                     c->args);
-            fprintf(to, "  %-24s %.*s\n", left, (int)strcspn(c->help, ".;"), c->help);
-        }
-    }
-    fputs("\nstudyctl COMMAND --help says more.\n"
-          "Exit status: 0 done, 1 failed, 2 wrong command line.\n",
-          to);
-}
-
-static void help_one(const struct ctl_command *c)
-{
-    printf("usage: studyctl [-c FILE] %s%s%s [options]\n\n%s\n\n", c->words,
-           c->args[0] != '\0' ? " " : "", c->args, c->help);
-    printf("  %-16s %s\n", "--json", "for programs");
-    for (size_t i = 0; i < OPTIONS; i++) {
-        if (strchr(c->options, option_table[i].letter) != NULL) {
-            char left[32];
-            snprintf(left, sizeof(left), "--%s%s%s", option_table[i].name,
-                     option_table[i].argument != NULL ? " " : "",
-                     option_table[i].argument != NULL ? option_table[i].argument : "");
-            printf("  %-16s %s\n", left, option_table[i].help);
-        }
-    }
-}
 
 /* The command whose words begin argv; *used: how many. */
 static const struct ctl_command *find(char *const *argv, int argc, int *used)
 {
-    for (size_t f = 0; f < FAMILIES; f++) {
-        for (const struct ctl_command *c = families[f]; c->words != NULL; c++) {
+    for (size_t f = 0; f < ctl_families_count; f++) {
+        for (const struct ctl_command *c = ctl_families[f]; c->words != NULL; c++) {
             size_t first = strcspn(c->words, " ");
             const char *second = c->words[first] != '\0' ? c->words + first + 1 : NULL;
             if (argc < 1 || strlen(argv[0]) != first || memcmp(argv[0], c->words, first) != 0) {
@@ -118,61 +54,101 @@ static bool usage_error(const char *fmt, ...)
     return false;
 }
 
-static bool set_option(struct ctl *ctl, char letter, const char *argument)
+/* Words that are kept as they are. */
+static const char **word_of(struct ctl *ctl, char letter)
 {
-    uint64_t n;
-
     switch (letter) {
     case 't':
-        ctl->team = argument;
-        return true;
+        return &ctl->team;
     case 's':
-        ctl->state = argument;
-        return true;
+        return &ctl->state;
     case 'p':
-        ctl->print = argument;
-        return true;
-    case 'x':
-        ctl->show_text = true;
-        return true;
-    case 'l':
-        ctl->list = true;
-        return true;
-    case 'm':
-        ctl->sample = true;
-        return true;
-    case 'n':
-        if (!str_to_u64(str_of(argument), &n) || n < 1 || n > LIMIT_MAX) {
-            return usage_error("--limit %s: expected 1 to %d", argument, LIMIT_MAX);
-        }
-        ctl->limit = (int)n;
-        ctl->limit_given = true;
-        return true;
+        return &ctl->print;
+    case 'u':
+        return &ctl->until;
+    case 'f':
+        return &ctl->duration;
+    case 'b':
+        return &ctl->before;
+    case 'r':
+        return &ctl->reason;
+    case 'L':
+        return &ctl->language;
+    case 'd':
+        return &ctl->digests;
+    case 'k':
+        return &ctl->consent;
+    case 'U':
+        return &ctl->url;
+    case 'S':
+        return &ctl->secret_file;
     default:
-        return false;
+        return NULL;
     }
+}
+
+static bool *switch_of(struct ctl *ctl, char letter)
+{
+    switch (letter) {
+    case 'x':
+        return &ctl->show_text;
+    case 'l':
+        return &ctl->list;
+    case 'm':
+        return &ctl->sample;
+    case 'a':
+        return &ctl->all;
+    case 'g':
+        return &ctl->again;
+    case 'y':
+        return &ctl->yes;
+    default:
+        return NULL;
+    }
+}
+
+static bool set_option(struct ctl *ctl, char letter, const char *argument)
+{
+    const char **word = word_of(ctl, letter);
+    bool *on = switch_of(ctl, letter);
+    uint64_t n;
+
+    if (word != NULL) {
+        *word = argument;
+        return true;
+    }
+    if (on != NULL) {
+        *on = true;
+        return true;
+    }
+    if (!str_to_u64(str_of(argument), &n) || n < 1 || n > LIMIT_MAX) {
+        return usage_error("--limit %s: expected 1 to %d", argument, LIMIT_MAX);
+    }
+    ctl->limit = (int)n;
+    ctl->limit_given = true;
+    return true;
 }
 
 struct line { /* the command line, read */
     const char *path;
-    bool help, version;
-    char letters[OPTIONS + 1]; /* options that were given */
+    bool help, version, manual;
+    char letters[CTL_OPTIONS_MAX + 1]; /* options that were given */
 };
 
 /* Options anywhere, words in between: getopt moves the words to the end. */
 static bool read_line(int argc, char **argv, struct ctl *ctl, struct line *line)
 {
-    struct option longs[OPTIONS + 4] = {{"json", no_argument, NULL, 'j'},
-                                        {"help", no_argument, NULL, 'h'},
-                                        {"version", no_argument, NULL, 'V'}};
+    struct option longs[CTL_OPTIONS_MAX + 5] = {{"json", no_argument, NULL, 'j'},
+                                                {"help", no_argument, NULL, 'h'},
+                                                {"version", no_argument, NULL, 'V'},
+                                                {"manual", no_argument, NULL, 'M'}};
     size_t given = 0;
     int c;
 
-    for (size_t i = 0; i < OPTIONS; i++) {
-        longs[i + 3] =
-            (struct option){option_table[i].name,
-                            option_table[i].argument != NULL ? required_argument : no_argument,
-                            NULL, option_table[i].letter};
+    for (size_t i = 0; i < ctl_options_count; i++) {
+        longs[i + 4] = (struct option){
+            ctl_options[i].name, ctl_options[i].argument != NULL ? required_argument : no_argument,
+            NULL, ctl_options[i].letter};
     }
     opterr = 0;
     while ((c = getopt_long(argc, argv, "c:hV", longs, NULL)) != -1) {
@@ -185,6 +161,9 @@ static bool read_line(int argc, char **argv, struct ctl *ctl, struct line *line)
             break;
         case 'V':
             line->version = true;
+            break;
+        case 'M':
+            line->manual = true;
             break;
         case 'j':
             ctl->json = true;
@@ -221,12 +200,12 @@ static bool fits(const struct ctl_command *command, const struct ctl *ctl, const
  * business reading it. */
 static const char *default_path(void)
 {
-    if (access(DEFAULT_PATH, R_OK) == 0) {
-        return DEFAULT_PATH;
+    if (access(CTL_DEFAULT_PATH, R_OK) == 0) {
+        return CTL_DEFAULT_PATH;
     }
     if (errno != ENOENT) {
         fprintf(stderr, "studyctl: %s: %s; going by the environment and the defaults\n",
-                DEFAULT_PATH, strerror(errno));
+                CTL_DEFAULT_PATH, strerror(errno));
     }
     return NULL;
 }
@@ -270,6 +249,10 @@ int main(int argc, char **argv)
     }
     if (line.version) {
         puts("studyctl " STUDY_VERSION);
+        return CTL_OK;
+    }
+    if (line.manual) {
+        help_manual(stdout);
         return CTL_OK;
     }
     const struct ctl_command *command = find(argv + optind, argc - optind, &used);

@@ -59,7 +59,10 @@ bool digests_fresh(struct pg *pg, struct digest_work *const *works, size_t count
         "  JOIN study.digest d ON d.digest_id = w.digest_id AND d.claim_token = w.token::uuid"
         "                     AND d.source_version = w.version"
         "  JOIN study.member m USING (team_id, user_id)"
-        " WHERE m.digests AND m.consent <> 'no' AND (NOT $4 OR m.consent = 'yes')";
+        " WHERE m.digests AND m.consent <> 'no' AND (NOT $4 OR m.consent = 'yes')"
+        "   AND NOT EXISTS (SELECT FROM study.pause p"
+        "                    WHERE p.role = 'digest' AND p.team_id = d.team_id"
+        "                      AND (p.until IS NULL OR p.until > now()))";
     struct pg_array *arrays[3];
     struct pg_args *args = args_of(works, count, arrays);
 

@@ -123,7 +123,10 @@ bool inspect_dead(struct pg *pg, const struct inspect_filter *filter, struct pg_
 
     pg_arg_int(args, filter->limit);
     return inspect_query(pg,
-                         "SELECT dead_id, reason, detail, octet_length(element) AS bytes,"
+                         "SELECT dead_id, reason, detail,"
+                         " CASE WHEN reason = 'unknown_schedule' THEN substring("
+                         "  encode(element, 'escape') from '\\nschedule=([A-Za-z0-9_.-]{1,64})')"
+                         " END AS schedule, octet_length(element) AS bytes,"
                          " created_at FROM study.dead_event ORDER BY dead_id DESC LIMIT $1",
                          args, res, err);
 }

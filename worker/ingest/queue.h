@@ -123,4 +123,12 @@ struct queue_lengths {
 };
 bool queue_lengths(struct queue *queue, struct queue_lengths *lengths, struct error *err);
 
+/*
+ * For studyctl. The list that nginx would have pushed this element to; and pushing it there again,
+ * behind all others: true once Redis has acknowledged it. After an error it may be there or not,
+ * which does no harm, since applying it twice does none.
+ */
+enum queue_list queue_list_of(struct str element);
+bool queue_push(struct queue *queue, enum queue_list list, struct str element, struct error *err);
+
 #endif

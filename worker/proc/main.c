@@ -18,10 +18,10 @@ static void usage(FILE *to)
 {
     fputs("usage: study-worker -c FILE [-t]\n"
           "\n"
-          "  -c FILE  the configuration, study-worker.conf\n"
-          "  -t       check the configuration and exit\n"
-          "  -V       print the version and exit\n"
-          "  -h       print this and exit\n"
+          "  -c, --config FILE  the configuration, study-worker.conf\n"
+          "  -t, --test         check the configuration and exit\n"
+          "  -V, --version      print the version and exit\n"
+          "  -h, --help         print this and exit\n"
           "\n"
           "Runs in the foreground until a signal tells it to stop:\n"
           "  TERM, INT  at once; leases are given back\n"
@@ -37,6 +37,11 @@ static void usage(FILE *to)
 
 int main(int argc, char **argv)
 {
+    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+                                          {"test", no_argument, NULL, 't'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {0}};
     const char *path = NULL;
     bool check_only = false;
     struct config *config = NULL;
@@ -46,7 +51,7 @@ int main(int argc, char **argv)
     title_init(argc, argv);
     signal(SIGPIPE, SIG_IGN);
 
-    while ((option = getopt(argc, argv, "c:thV")) != -1) {
+    while ((option = getopt_long(argc, argv, "c:thV", longs, NULL)) != -1) {
         switch (option) {
         case 'c':
             path = optarg;

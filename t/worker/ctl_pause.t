@@ -1,0 +1,151 @@
+#!/usr/bin/perl
+
+# studyctl pause and resume over the running roles: for all workspaces and for one, until
+# a time, and over restarts; and the same of schedules.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use Test::More;
+
+use JSON::PP qw(decode_json);
+use Time::HiRes qw(sleep);
+
+use StudyTest::Event qw(message);
+use StudyTest::Outgoing;
+use StudyTest::Proc qw(wait_for);
+use StudyTest::Store;
+
+sub ctl_of {
+    my ($worker) = @_;
+    return sub { my ($status, $said) = $worker->ctl(@_); return ($status >> 8, $said) };
+}
+
+# --- the store ----------------------------------------------------------------------------
+
+subtest store => sub {
+    my $store = StudyTest::Store->start;
+    my $ctl = ctl_of($store->worker);
+    my ($status, $said) = $ctl->('pause', 'store', '--reason', 'moving the disk', '--json');
+    is($status, 0, 'pause store') or diag $said;
+    my $pause = decode_json($said)->{pause};
+    is_deeply([ @$pause{qw(role team_id reason until)} ], [ 'store', '', 'moving the disk', undef ], '... says what it did');
+    sleep 2;
+    $store->event(message(text => 'written in the pause, long enough'));
+    sleep 1.5;
+    is($store->length_of('pending'), 1, 'nothing is taken two seconds later');
+
+    $store->worker->stop;
+    $store->worker->start(wait => 0);
+    sleep 2;
+    is($store->length_of('pending'), 1, '... nor after a restart');
+    my ($pauses) = map { decode_json($_)->{pauses} } ($ctl->('status', '--json'))[1];
+    is_deeply([ map {"$_->{role} $_->{reason}"} @$pauses ], ['store moving the disk'], 'status shows it');
+
+    ($status, $said) = $ctl->('resume', 'store');
+    is($status, 0, 'resume');
+    like($said, qr/^store goes on$/, '... says so');
+    ok($store->drained(10), '... and it goes on');
+    is($store->value('SELECT count(*) FROM study.message'), 1, '... with what had waited');
+    is(decode_json(($ctl->('resume', 'store', '--json'))[1])->{changed}, JSON::PP::false, 'a second time changes nothing');
+
+    is(($ctl->('pause', 'store', '--for', '2s'))[0], 0, 'for two seconds');
+    sleep 1.2;
+    $store->event(message(text => 'written in the short pause, long enough'));
+    ok($store->drained(10), '... it ends by itself');
+    $store->stop;
+};
+
+# --- digest and deliver, each for one workspace ---------------------------------------------
+
+my $out = StudyTest::Outgoing->start(slack => { team => [ 'T0STUDY:xoxb-standin:U0BOT', 'T0OTHER:xoxb-other:U0BOT2' ] },
+    tokens => { T0STUDY => 'xoxb-standin', T0OTHER => 'xoxb-other' });
+my $ctl = ctl_of($out->worker);
+$out->team('T0OTHER');
+$out->dbh->do("UPDATE study.team SET url = 'https://x.slack.com/', bot_user_id = 'U0BOT'");
+
+subtest deliver => sub {
+    is(($ctl->('pause', 'deliver', '--team', 'T0STUDY'))[0], 0, 'one workspace is paused');
+    sleep 1.2;
+    my $held = $out->reply(target => 'U000001P', text => 'waits');
+    my $other = $out->reply(team => 'T0OTHER', target => 'U000002P', text => 'goes');
+    ok($out->wait_row('outbox', $other, 'sent'), 'the other one is served');
+    sleep 1;
+    is($out->row('outbox', $held)->{state}, 'pending', '... this one waits');
+    is(($ctl->('resume', 'deliver'))[0], 0, 'resuming all is no resuming of one');
+    sleep 1.2;
+    is($out->row('outbox', $held)->{state}, 'pending', '... and it waits on');
+    is(($ctl->('resume', 'deliver', '--team', 'T0STUDY'))[0], 0, 'resumed');
+    ok($out->wait_row('outbox', $held, 'sent'), '... it is sent');
+};
+
+subtest digest => sub {
+    is(($ctl->('pause', 'digest', '--team', 'T0OTHER', '--until', '2099-01-01T00:00Z'))[0], 0, 'one workspace is paused until then');
+    is($out->value('SELECT until FROM study.pause'), '2099-01-01 00:00:00+00', '... as told');
+    my $held = $out->digest(team => 'T0OTHER', user => 'U000003P', texts => ['what the held one wrote']);
+    my $other = $out->digest(user => 'U000004P', texts => ['what the other one wrote']);
+    ok($out->wait_row('digest', $other, 'made'), 'the other one is served');
+    sleep 1;
+    is($out->row('digest', $held)->{state}, 'pending', '... this one waits');
+    is(($ctl->('resume', 'digest', '--team', 'T0OTHER'))[0], 0, 'resumed');
+    ok($out->wait_row('digest', $held, 'made'), '... it is made');
+};
+
+# A digest that was claimed and stands ready behind another is not asked when its workspace stops.
+subtest 'what stands ready' => sub {
+    $out->worker->write_config({ openai => { concurrency => 1, timeout => '10s' } });
+    $out->worker->proc->signal('HUP');
+    sleep 2;
+    $out->openai->fault({ kind => 'delay', seconds => 4, match => { contains => 'slow words' }, count => 1 });
+    my $first = $out->digest(user => 'U000005P', texts => ['slow words of the first one']);
+    ok(wait_for(sub { $out->row('digest', $first)->{state} eq 'running' }, 15), 'the one place is taken');
+    sleep 0.3;
+    my $second = $out->digest(team => 'T0OTHER', user => 'U000006P', texts => ['words of a paused workspace']);
+    ok(wait_for(sub { $out->row('digest', $second)->{state} eq 'running' }, 3), 'the next one is claimed');
+    is(($ctl->('pause', 'digest', '--team', 'T0OTHER'))[0], 0, 'its workspace is paused');
+    ok($out->wait_row('digest', $first, 'made', 30), 'the place is free');
+    sleep 1.5;
+    is($out->row('digest', $second)->{state}, 'pending', 'it was put back');
+    is(scalar(grep { index($_->{body}, 'words of a paused workspace') >= 0 } $out->openai->received('chat/completions')), 0, '... and not asked');
+    $ctl->('resume', 'digest', '--team', 'T0OTHER');
+    ok($out->wait_row('digest', $second, 'made', 30), 'resumed, it is made');
+};
+
+# --- schedules ---------------------------------------------------------------------------------
+
+subtest schedules => sub {
+    $out->dbh->do("UPDATE study.schedule SET next_at = '2020-01-01'");
+    my ($status, $said) = $ctl->('schedule', 'pause', 'daily', '--json');
+    is_deeply([ $status, decode_json($said)->{changed} ], [ 0, JSON::PP::true ], 'paused');
+    ok($out->value('SELECT paused FROM study.schedule'), '... in its row');
+    is(decode_json(($ctl->('schedule', 'pause', 'daily', '--json'))[1])->{changed}, JSON::PP::false, '... once');
+    is($out->value('SELECT next_at FROM study.schedule'), '2020-01-01 00:00:00+00', '... its time stays');
+    like(($ctl->('schedule', 'resume', 'daily'))[1], qr/goes on with its next time/, 'resumed');
+    is($out->value('SELECT next_at FROM study.schedule'), undef, '... and reckoned anew: the pause is not made up');
+    my ($code, $text) = $ctl->('schedule', 'pause', 'nosuch');
+    is($code, 1, 'one that there is not');
+    like($text, qr/there is no schedule nosuch/, '... says so');
+};
+
+# --- what cannot be -------------------------------------------------------------------------------
+
+for my $case (
+    [ 2, qr/expected store, digest or deliver/, qw(pause nginx) ],
+    [ 2, qr/serves all workspaces from one list/, qw(pause store --team T1) ],
+    [ 2, qr/no id of a workspace/, 'pause', 'digest', '--team', 'T 1' ],
+    [ 2, qr/--until or --for, not both/, qw(pause digest --until 2099-01-01 --for 1h) ],
+    [ 2, qr/--for soon: expected 1s to/, qw(pause digest --for soon) ],
+    [ 1, qr/^studyctl: tomorrowish is no time/m, qw(pause digest --until tomorrowish) ],
+    [ 1, qr/2001-01-01 has passed/, qw(pause digest --until 2001-01-01) ],
+    [ 2, qr/pause: expected ROLE/, qw(pause) ],
+) {
+    my ($want, $like, @args) = @$case;
+    my ($got, $text) = $ctl->(@args);
+    is($got, $want, "studyctl @args: $want");
+    like($text, $like, '... with the reason');
+}
+is($out->value("SELECT count(*) FROM study.pause WHERE role = 'digest'"), 0, 'and nothing was paused by them');
+$out->stop;
+done_testing;
