@@ -2,6 +2,8 @@
 -- owner's rights: nothing that a member wrote may be in one.
 
 DROP VIEW IF EXISTS study.firing_progress;
+DROP VIEW IF EXISTS study.streak;
+DROP VIEW IF EXISTS study.member_day;
 
 -- How far each firing has come: its digests by state and origin, and the replies made from them.
 -- Counted firing by firing, so that asking for the last few does not read them all.
@@ -27,3 +29,40 @@ CROSS JOIN LATERAL (
 ) n;
 
 GRANT SELECT ON study.firing_progress TO study_worker, study_ctl, study_read;
+
+-- Streaks: consecutive study days with a record, by each member's own clock, over all that was ever
+-- recorded. One member costs one index scan; each aggregate is fenced, so that "of all members"
+-- walks them one by one as well.
+CREATE VIEW study.member_day AS
+SELECT m.team_id, m.user_id, d.day, d.records
+FROM study.member m
+CROSS JOIN study.setting s
+CROSS JOIN LATERAL (SELECT study.valid_zone(m.time_zone, s.time_zone) AS name OFFSET 0) z
+CROSS JOIN LATERAL (
+    SELECT e.day, sum(e.records)::bigint AS records
+    FROM (SELECT study.study_day(r.posted_at, z.name, s.day_starts) AS day, 1 AS records
+          FROM study.message r
+          WHERE r.team_id = m.team_id AND r.user_id = m.user_id AND NOT r.deleted
+            AND study.is_record(r.text, r.files)
+          UNION ALL
+          SELECT p.day, p.records FROM study.past_day p
+          WHERE p.team_id = m.team_id AND p.user_id = m.user_id) e
+    GROUP BY e.day
+) d;
+
+CREATE VIEW study.streak AS
+SELECT m.team_id, m.user_id, t.today, c.current_streak, c.longest_streak,
+       COALESCE(cardinality(d.days), 0) AS days, COALESCE(d.records, 0) AS records, d.last_day
+FROM study.member m
+CROSS JOIN study.setting s
+CROSS JOIN LATERAL (
+    SELECT study.study_day(now(), study.valid_zone(m.time_zone, s.time_zone), s.day_starts) AS today
+    OFFSET 0
+) t
+CROSS JOIN LATERAL (
+    SELECT array_agg(e.day) AS days, sum(e.records)::bigint AS records, max(e.day) AS last_day
+    FROM study.member_day e WHERE e.team_id = m.team_id AND e.user_id = m.user_id
+) d
+CROSS JOIN LATERAL study.streaks(d.days, t.today) c;
+
+GRANT SELECT ON study.member_day, study.streak TO study_worker, study_ctl, study_read;

@@ -38,6 +38,7 @@ INSERT INTO study.member (team_id, user_id, noticed_at) VALUES ('T1', 'U1', now(
 INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
     VALUES ('T1', 'C1', '1795372952.000100', 'U1', '$SECRET', '2026-11-22 18:42:32+00', now()),
            ('T1', 'C1', '1795372953.000100', 'U1', '$SECRET', '2026-11-22 18:42:33+00', now());
+DELETE FROM study.schedule WHERE name = 'weekly';
 INSERT INTO study.firing (schedule_id, time_zone, fire_at, state) SELECT schedule_id, time_zone, '2026-11-22 23:30+00', 'done' FROM study.schedule;
 INSERT INTO study.digest (firing_id, schedule_id, team_id, user_id, state, origin, result, deadline, made_at)
     SELECT firing_id, schedule_id, 'T1', 'U1', 'made', 'model', '{"studied":"$SECRET"}', now(), now() FROM study.firing;
@@ -105,7 +106,7 @@ is(json(qw(outbox show 1))->{reply}{lane_stopped}, 'channel_not_found', 'a reply
 # --- schedules --------------------------------------------------------------------------------
 
 my ($schedule) = @{ json('schedule', 'ls') };
-is_deeply([ @$schedule{qw(name cron time_zone paused last_state)} ], [ 'daily', '30 8 * * *', 'Asia/Seoul', JSON::PP::false, 'done' ], 'schedules');
+is_deeply([ @$schedule{qw(name cron time_zone paused last_state)} ], [ 'daily', '30 8 * * 2-7', 'Asia/Seoul', JSON::PP::false, 'done' ], 'schedules');
 my $next = json('schedule', 'next', 'daily', '--limit', 3);
 is(scalar @$next, 3, 'the next three times');
 is_deeply([ grep { $_->{local} !~ / 08:30$/ || $_->{at} !~ /T23:30:00Z$/ } @$next ], [], '... by its own clock');

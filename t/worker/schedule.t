@@ -184,7 +184,7 @@ sub owed {
     record('U14', channel => 'CPRIVATE');       # stored while the setting allowed it
     $db->do(q{INSERT INTO study.channel (team_id, channel_id, private) VALUES ('T1', 'CPRIVATE', true), ('T1', 'C2', false)});
     record('U20', team => 'T2');
-    $db->do(q{UPDATE study.schedule SET team_id = 'T1', channel_id = 'C2' WHERE schedule_id = ?}, undef, $channel);
+    $db->do(q{UPDATE study.schedule SET scope = 'channel', team_id = 'T1', channel_id = 'C2' WHERE schedule_id = ?}, undef, $channel);
     my $weekly = schedule('weekly', kind => 'weekly', team_id => 'T1');
 
     my $before = time;

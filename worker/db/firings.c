@@ -50,7 +50,8 @@ bool db_firings_insert(struct pg *pg, int64_t schedule_id, const char *time_zone
         " SELECT $1, $2, t.at, CASE WHEN t.skipped THEN 'skipped' ELSE 'waiting' END,"
         "  CASE WHEN t.skipped THEN now() END"
         " FROM unnest($3::timestamptz[], $4::boolean[]) AS t (at, skipped)"
-        " ON CONFLICT (schedule_id, time_zone, fire_at) WHERE trigger_key IS NULL DO NOTHING";
+        " ON CONFLICT (schedule_id, time_zone, fire_at, digest_time)"
+        " WHERE trigger_key IS NULL DO NOTHING";
     struct pg_args *args = pg_args_create();
     struct pg_array *at = pg_array_create(PG_TIMESTAMPTZ_ARRAY);
     struct pg_array *skipped = pg_array_create(PG_BOOL_ARRAY);
