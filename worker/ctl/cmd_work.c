@@ -2,7 +2,7 @@
 #include "ctl/rows.h"
 
 #define DIGEST_STATES "pending|running|made|cancelled"
-#define OUTBOX_STATES "pending|sending|doubtful|sent|parked|failed|cancelled"
+#define OUTBOX_STATES "pending|sending|doubtful|sent|logged|parked|failed|cancelled"
 
 static enum ctl_status digest_ls(struct ctl *ctl)
 {

@@ -52,9 +52,10 @@ static const char claim_sql[] =
     "SELECT c.digest_id, c.claim_token, c.team_id, c.user_id, c.source_version, c.attempts,"
     "       c.deadline <= now(), m.noticed_at IS NOT NULL AND (NOT $5 OR m.consent = 'yes'),"
     "       m.digests AND m.consent <> 'no', s.kind = 'weekly',"
-    "       COALESCE(m.language, t.language, $6), COALESCE(t.url, ''),"
+    "       study.language_of(c.team_id, c.user_id, $6), COALESCE(t.url, ''),"
     "       to_char(f.fire_at AT TIME ZONE z.zone, 'YYYY-MM-DD'),"
-    "       c.result, COALESCE(encode(c.prompt_hash, 'hex'), ''), z.zone"
+    "       c.result, COALESCE(encode(c.prompt_hash, 'hex'), ''), z.zone,"
+    "       f.trigger_key IS NULL"
     "  FROM claimed c"
     "  JOIN study.member m USING (team_id, user_id)"
     "  JOIN study.team t USING (team_id)"
@@ -117,6 +118,7 @@ static struct digest_work *read_work(const struct pg_result *res, int row)
     w->day = dup(res, row, 12);
     w->stored_result = dup(res, row, 13);
     w->stored_hash = dup(res, row, 14);
+    w->scheduled = pg_bool(res, row, 16);
     return w;
 }
 

@@ -40,6 +40,7 @@ struct digest_work {
     bool model_allowed; /* the notice was delivered and, where asked for, consent given */
     bool wanted;        /* the member has not turned digests off meanwhile */
     bool weekly;
+    bool scheduled;                /* and not fired by hand: it keeps to quiet hours */
     char *language;                /* "ko", "en" */
     char *team_url;                /* "" while unknown */
     char *day;                     /* of the firing, the member's own */

@@ -191,7 +191,7 @@ static const char blank_sql[] =
     "), over AS ("
     "  UPDATE study.outbox AS o SET body = NULL FROM locked AS l"
     "  WHERE o.digest_id = l.digest_id AND o.body IS NOT NULL"
-    "  AND o.state IN ('sent', 'parked', 'failed', 'cancelled')"
+    "  AND o.state IN ('sent', 'logged', 'parked', 'failed', 'cancelled')"
     "), remade AS ("
     "  UPDATE study.digest AS d SET result = NULL, source_version = d.source_version + 1,"
     "    state = CASE WHEN d.state NOT IN ('pending', 'made') THEN d.state"

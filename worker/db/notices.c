@@ -23,12 +23,13 @@ bool notices_owed(struct pg *pg, const char *language, const struct notice_owed 
                   struct notice_owed **owed, size_t *count, struct error *err)
 {
     static const char sql[] =
-        "SELECT w.team_id, w.user_id, w.language,"
+        "SELECT w.team_id, w.user_id, study.language_of(w.team_id, w.user_id, $1),"
         "       1 + (SELECT count(*) FROM study.outbox o WHERE o.kind = 'notice'"
-        "               AND o.team_id = w.team_id AND o.target = w.user_id)"
-        "  FROM (SELECT DISTINCT d.team_id, d.user_id,"
-        "               COALESCE(m.language, t.language, $1) AS language"
+        "               AND o.team_id = w.team_id AND o.target = w.user_id),"
+        "       w.scheduled"
+        "  FROM (SELECT d.team_id, d.user_id, bool_and(f.trigger_key IS NULL) AS scheduled"
         "          FROM study.digest d"
+        "          JOIN study.firing f USING (firing_id)"
         "          JOIN study.member m USING (team_id, user_id)"
         "          JOIN study.team t USING (team_id)"
         "         WHERE d.state = 'pending' AND d.next_at <= now() AND m.noticed_at IS NULL"
@@ -41,7 +42,7 @@ bool notices_owed(struct pg *pg, const char *language, const struct notice_owed 
         "                  AND o.team_id = d.team_id AND o.target = d.user_id"
         "                  AND (o.state IN ('pending', 'sending', 'doubtful', 'sent')"
         "                       OR COALESCE(o.done_at, o.created_at) > now() - interval '1 day'))"
-        "         ORDER BY 1, 2 LIMIT $2) w"
+        "         GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $2) w"
         " ORDER BY 1, 2";
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
@@ -58,8 +59,9 @@ bool notices_owed(struct pg *pg, const char *language, const struct notice_owed 
         *count = (size_t)pg_rows(res);
         *owed = allocate(*count, sizeof(**owed));
         for (size_t i = 0; i < *count; i++) {
-            (*owed)[i] = (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1),
-                                              dup(res, (int)i, 2), pg_int(res, (int)i, 3)};
+            (*owed)[i] =
+                (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1), dup(res, (int)i, 2),
+                                     pg_int(res, (int)i, 3), pg_bool(res, (int)i, 4)};
         }
     }
     pg_result_destroy(&res);

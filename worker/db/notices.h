@@ -17,6 +17,7 @@ struct notice_owed {
     char *user_id;
     char *language;
     int64_t serial; /* 1, 2, ...: of the member's notices */
+    bool scheduled; /* no digest that waits for it was fired by hand */
 };
 /* In order, those behind `after` (NULL: from the first). */
 bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,

@@ -2,11 +2,15 @@
  * Replies on their way to Slack. One row a reply, one lane a target; only the oldest unfinished
  * reply of a lane is ever worked on, and only by the process that holds its claim token.
  *
- *   pending --claim--> pending (leased) --outbox_sending--> sending --outbox_finish--> sent,
- * failed, pending (a sure failure) sending (the request's end is unknown, or its process died) -->
- * doubtful doubtful --claim--> doubtful (leased) --outbox_finish--> sent (found in the channel's
- * history), pending (not there: sent again), parked cancelled: what it was made from is gone;
- * parked, failed: an operator decides
+ *   pending  --claim--> pending (leased) --outbox_sending--> sending
+ *   sending  --outbox_finish--> sent, failed, pending (a sure failure)
+ *   sending  --the request's end is unknown, or its process died--> doubtful
+ *   doubtful --claim--> doubtful (leased) --outbox_finish--> sent (found in the channel's
+ *            history), pending (not there: sent again), parked
+ *   cancelled: what it was made from is gone; logged: a setting said that it is not to be sent;
+ *   parked, failed: an operator decides
+ *
+ * A reaction and a deletion that are in doubt are asked for again, which does no harm.
  *
  * `sending` is committed before the request leaves. Locks are taken lane first, then the row.
  */
@@ -21,15 +25,35 @@
 #include "base/text.h"
 #include "io/pg.h"
 
+/*
+ * What a reply is, where it stands in line, and its body:
+ *
+ *   digest, notice  the member (by DM)        {"text","blocks"}; chat.postMessage
+ *   channel_notice  the channel               {"text","blocks"}; chat.postMessage
+ *   response        "response-" and the user  {"url","message"}; message is posted to the
+ *                   response_url url, once and soon: not looked up, not after half an hour
+ *   reaction        "reaction-" and channel   {"channel","ts","name"}; reactions.add
+ *   delete          "delete-" and channel     {"channel","ts"}; chat.delete
+ */
+enum outbox_kind {
+    OUTBOX_DIGEST,
+    OUTBOX_NOTICE,
+    OUTBOX_CHANNEL_NOTICE,
+    OUTBOX_RESPONSE,
+    OUTBOX_REACTION,
+    OUTBOX_DELETE,
+};
+
 struct outbox_new {
     const char *identity; /* a second row of the same identity is not made */
-    const char *kind;     /* "digest", "notice" */
+    const char *kind;     /* as outbox_kind's words */
     const char *team_id;
-    const char *target;
+    const char *target;    /* below */
     const char *thread_ts; /* NULL */
     int64_t digest_id;     /* 0: none */
     int64_t source_version;
-    struct str body; /* {"text","blocks"} */
+    struct str body; /* below */
+    bool hold;       /* it waits for the end of the member's quiet hours, out of line */
 };
 /* Inside the caller's transaction; NOTIFYs deliver when it made any. */
 bool outbox_add(struct pg *pg, const struct outbox_new *rows, size_t count, struct error *err);
@@ -37,7 +61,7 @@ bool outbox_add(struct pg *pg, const struct outbox_new *rows, size_t count, stru
 struct outbox_work { /* strings are owned */
     int64_t outbox_id;
     char *claim_token;
-    bool notice;
+    enum outbox_kind kind;
     bool doubtful;
     char *team_id;
     char *target;
@@ -50,13 +74,22 @@ struct outbox_work { /* strings are owned */
 };
 void outbox_work_destroy(struct outbox_work **work);
 
+struct outbox_terms {
+    int limit;
+    bool responses_only; /* answers to commands: somebody waits for them */
+    int64_t lease_ms;
+    int64_t settle_ms;
+    const char *quiet_from; /* "22:00", of the member; equal to quiet_until: never */
+    const char *quiet_until;
+};
+
 /*
- * Claims at most `limit` heads of lanes that are due, in one transaction of its own. Rows found
- * `sending` after their lease become doubtful, to be looked at settle_ms after it. *next_ms: until
- * the next lane is due; -1 when none is.
+ * Claims heads of lanes that are due, answers to commands first, in one transaction of its own.
+ * Rows found `sending` after their lease become doubtful, to be looked at settle_ms after it.
+ * *next_ms: until the next lane is due; -1 when none is.
  */
-bool outbox_claim(struct pg *pg, int limit, int64_t lease_ms, int64_t settle_ms,
-                  struct outbox_work ***works, size_t *count, int64_t *next_ms, struct error *err);
+bool outbox_claim(struct pg *pg, const struct outbox_terms *terms, struct outbox_work ***works,
+                  size_t *count, int64_t *next_ms, struct error *err);
 
 /*
  * Says `sending` for all of them, in one transaction of its own; leases begin anew, lanes are
@@ -72,13 +105,14 @@ enum outbox_end {
     OUTBOX_DOUBTFUL, /* may have been sent: looked up after wait_ms */
     OUTBOX_FAILED,   /* Slack will never take this message */
     OUTBOX_PARKED,
+    OUTBOX_LOGGED,  /* a setting says that it is not to be sent */
     OUTBOX_RELEASE, /* nothing was tried: as it was before the claim */
 };
 
 struct outbox_done {
     const struct outbox_work *work;
     enum outbox_end end;
-    const char *sent_ts; /* of SENT */
+    const char *sent_ts; /* of a message SENT; else "" */
     int64_t wait_ms;
     const char *error; /* "" */
 };

@@ -6,7 +6,7 @@
 
 const char *const overview_digest_states[] = {"pending", "running", "made", "cancelled"};
 const char *const overview_outbox_states[] = {"pending", "sending", "doubtful", "sent",
-                                              "parked",  "failed",  "cancelled"};
+                                              "logged",  "parked",  "failed",   "cancelled"};
 const char *const overview_pausable[] = {"store", "digest", "deliver"};
 
 /* Into counts, by the word in column 0. */
@@ -34,7 +34,7 @@ static bool read_states(struct pg *pg, struct overview *o, struct error *err)
         "  WHERE state IN ('pending', 'sending', 'doubtful') GROUP BY 1"
         " UNION ALL SELECT state, count(*) FROM study.outbox WHERE state = 'parked' GROUP BY 1"
         " UNION ALL SELECT state, count(*) FROM study.outbox"
-        "  WHERE state IN ('sent', 'failed', 'cancelled')"
+        "  WHERE state IN ('sent', 'logged', 'failed', 'cancelled')"
         "   AND created_at > now() - interval '1 day' GROUP BY 1";
     struct pg_result *res = NULL;
 
@@ -57,7 +57,7 @@ static bool read_ages(struct pg *pg, struct overview *o, struct error *err)
         "SELECT"
         " (SELECT count(*) FROM (SELECT FROM study.dead_event LIMIT $1) d),"
         " (SELECT COALESCE(extract(epoch FROM now() - min(created_at)), 0) FROM study.outbox"
-        "   WHERE state IN ('pending', 'sending', 'doubtful'))::double precision,"
+        "   WHERE state IN ('pending', 'sending', 'doubtful') AND NOT hold)::double precision,"
         " GREATEST(0, extract(epoch FROM now() - LEAST("
         "   (SELECT min(fire_at) FROM study.firing WHERE state IN ('waiting', 'collecting')),"
         "   (SELECT min(next_at) FROM study.schedule WHERE NOT paused))))::double precision";

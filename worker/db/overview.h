@@ -14,7 +14,7 @@
 #include "io/pg.h"
 
 #define OVERVIEW_DIGEST_STATES 4
-#define OVERVIEW_OUTBOX_STATES 7
+#define OVERVIEW_OUTBOX_STATES 8
 #define OVERVIEW_PAUSABLE      3
 #define OVERVIEW_SCHEDULES_MAX 50
 #define OVERVIEW_DEAD_MAX      100000 /* counted no further */

@@ -6,7 +6,7 @@
 #include "db/retention.h"
 
 #define OLD(column) column " < now() - make_interval(secs => $1)"
-#define FINISHED    "('sent', 'parked', 'failed', 'cancelled')"
+#define FINISHED    "('sent', 'logged', 'parked', 'failed', 'cancelled')"
 
 static const char messages_sql[] =
     "WITH old AS (SELECT team_id, channel_id, ts FROM study.message WHERE " OLD(

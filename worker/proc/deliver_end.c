@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "db/lanes.h"
@@ -24,6 +25,15 @@ void end_say(const struct job *job, bool team_stopped)
     if (job->stop_lane) {
         log_error("ALERT %s in %s: nothing is sent there any more: %s", job->work->target,
                   job->team_id, job->error);
+    } else if (job->end == OUTBOX_LOGGED) {
+        log_info("reply %" PRId64 " to %s in %s is not sent, as [deliver] mode and only say: %zu"
+                 " bytes",
+                 job->work->outbox_id, job->work->target, job->team_id, strlen(job->work->body));
+    } else if ((job->end == OUTBOX_FAILED || job->end == OUTBOX_PARKED) &&
+               (job->work->kind == OUTBOX_RESPONSE || job->work->kind == OUTBOX_REACTION)) {
+        log_warn("reply %" PRId64 " (%s) %s: %s", job->work->outbox_id,
+                 job->work->kind == OUTBOX_RESPONSE ? "an answer to a command" : "a reaction",
+                 job->end == OUTBOX_FAILED ? "was not sent" : "may not have arrived", job->error);
     } else if (job->end == OUTBOX_FAILED || job->end == OUTBOX_PARKED) {
         log_error("ALERT reply %" PRId64 " %s: %s", job->work->outbox_id,
                   job->end == OUTBOX_FAILED ? "cannot be sent" : "waits for an operator",

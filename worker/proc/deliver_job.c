@@ -1,7 +1,4 @@
-/*
- * The steps of a job, each a request and what its answer means (slack/outcome.h). Only the post can
- * be doubtful: opening a DM and reading a history may be repeated at will.
- */
+/* The steps of a job, each a request. What the answers mean is deliver_answer.c's. */
 #include "proc/deliver_job.h"
 
 #include <inttypes.h>
@@ -16,9 +13,11 @@
 
 #define RETRY_BASE_MS 1000
 #define RETRY_MAX_MS  900000
-#define PAGES_MAX     20
 #define LOOK_BACK_S   300 /* Slack's clock and ours may differ */
 #define TEAM_REST_MS  60000
+
+#define RESPONSE_MAX_AGE_MS 1800000 /* Slack's, of a response_url */
+#define REACTION_MAX_AGE_MS 3600000 /* nobody waits for it any more */
 
 static char *copy(const char *s)
 {
@@ -68,12 +67,26 @@ void job_destroy(struct job **job)
     *job = NULL;
 }
 
+enum job_step job_send_step(const struct job *job)
+{
+    switch (job->work->kind) {
+    case OUTBOX_RESPONSE:
+        return STEP_RESPOND;
+    case OUTBOX_REACTION:
+        return STEP_REACT;
+    case OUTBOX_DELETE:
+        return STEP_DELETE;
+    default:
+        return STEP_POST;
+    }
+}
+
 const char *job_method(const struct job *job)
 {
-    static const char *const methods[] = {[STEP_OPEN] = SLACK_OPEN,
-                                          [STEP_POST] = SLACK_POST,
-                                          [STEP_LOOK] = SLACK_HISTORY,
-                                          [STEP_AUTH] = SLACK_AUTH_TEST};
+    static const char *const methods[] = {
+        [STEP_OPEN] = SLACK_OPEN,        [STEP_POST] = SLACK_POST,   [STEP_LOOK] = SLACK_HISTORY,
+        [STEP_RESPOND] = "response_url", [STEP_REACT] = SLACK_REACT, [STEP_DELETE] = SLACK_DELETE,
+        [STEP_AUTH] = SLACK_AUTH_TEST};
 
     if (job->asked == STEP_LOOK && job->work->thread_ts != NULL) {
         return SLACK_REPLIES;
@@ -81,7 +94,7 @@ const char *job_method(const struct job *job)
     return methods[job->asked];
 }
 
-static void finish(struct job *job, enum outbox_end end, int64_t wait_ms, const char *error)
+void job_finish(struct job *job, enum outbox_end end, int64_t wait_ms, const char *error)
 {
     job->state = JOB_DONE;
     job->end = end;
@@ -91,49 +104,94 @@ static void finish(struct job *job, enum outbox_end end, int64_t wait_ms, const 
 
 void job_release(struct job *job, int64_t wait_ms)
 {
-    finish(job, OUTBOX_RELEASE, wait_ms, "");
+    job_finish(job, OUTBOX_RELEASE, wait_ms, "");
 }
 
 void job_put_off(struct job *job, int64_t wait_ms)
 {
     if (job->pages > 0) { /* the pages read so far are lost, so this attempt counts */
-        finish(job, OUTBOX_DOUBTFUL, wait_ms, "the history's next page had to wait");
+        job_finish(job, OUTBOX_DOUBTFUL, wait_ms, "the history's next page had to wait");
     } else {
         job_release(job, wait_ms);
     }
 }
 
-/* As it was before, after a backoff: pending, or still doubtful. */
-static void again(struct job *job, const char *error)
+void job_again(struct job *job, const char *error)
 {
     int64_t wait = clock_backoff_ms((unsigned)job->work->attempts, RETRY_BASE_MS, RETRY_MAX_MS);
 
     metrics_add(METRIC_RETRIES_TOTAL, "slack", NULL, 1);
-    finish(job, job->work->doubtful ? OUTBOX_DOUBTFUL : OUTBOX_RETRY, wait, error);
+    job_finish(job, job->asked == STEP_LOOK ? OUTBOX_DOUBTFUL : OUTBOX_RETRY, wait, error);
+}
+
+static bool is_wanted(const struct job *job, const struct slack_side *slack)
+{
+    const char *target = job->work->target;
+    const char *id = strrchr(target, '-');
+
+    if (slack->log_only) {
+        return false;
+    }
+    if (slack->only_count == 0 || job->work->kind == OUTBOX_DELETE) {
+        return true; /* a message of ours that is to go goes, whoever has it */
+    }
+    id = id != NULL ? id + 1 : target;
+    for (size_t i = 0; i < slack->only_count; i++) {
+        if (strcmp(slack->only[i], id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A kind's first step, and how old it may get; 0: its age matters to nobody. */
+static void begin_pending(struct job *job, const struct slack_side *slack)
+{
+    const struct outbox_work *w = job->work;
+    bool brief = w->kind == OUTBOX_RESPONSE || w->kind == OUTBOX_REACTION;
+    int64_t give_up = w->kind == OUTBOX_RESPONSE   ? RESPONSE_MAX_AGE_MS
+                      : w->kind == OUTBOX_REACTION ? REACTION_MAX_AGE_MS
+                                                   : slack->give_up_ms;
+
+    if (!is_wanted(job, slack)) {
+        job_finish(job, OUTBOX_LOGGED, 0, "");
+    } else if (w->age_ms > give_up) {
+        job_finish(job, brief ? OUTBOX_FAILED : OUTBOX_PARKED, 0, "too old to be sent");
+    } else if (w->kind == OUTBOX_RESPONSE || w->channel_id != NULL) {
+        job->state = JOB_READY;
+    } else {
+        job->state = JOB_OPEN;
+    }
 }
 
 void job_begin(struct job *job, const struct slack_side *slack)
 {
     const struct outbox_work *w = job->work;
+    bool again = w->kind == OUTBOX_REACTION || w->kind == OUTBOX_DELETE;
 
-    if (config_slack_token(slack->config, job->team_id) == NULL) {
+    if (w->kind != OUTBOX_RESPONSE && config_slack_token(slack->config, job->team_id) == NULL) {
         job_release(job, TEAM_REST_MS);
         snprintf(job->error, sizeof(job->error), "no_token");
         job->stop_team = true;
-    } else if (w->doubtful && (slack->park || w->channel_id == NULL)) {
-        finish(job, OUTBOX_PARKED, 0, "it may have been sent: left to an operator");
+    } else if (w->doubtful && !again && (slack->park || w->channel_id == NULL)) {
+        job_finish(job, OUTBOX_PARKED, 0, "it may have been sent: left to an operator");
     } else if (w->attempts > slack->max_attempts) {
-        finish(job, OUTBOX_PARKED, 0, "not sent in all its attempts");
-    } else if (w->doubtful) {
+        job_finish(job, OUTBOX_PARKED, 0, "not sent in all its attempts");
+    } else if (w->doubtful && !again) {
         job->state = JOB_LOOK;
-    } else if (w->age_ms > slack->give_up_ms) {
-        finish(job, OUTBOX_PARKED, 0, "too old to be sent");
     } else {
-        job->state = w->channel_id == NULL ? JOB_OPEN : JOB_READY;
+        begin_pending(job, slack);
     }
 }
 
 /* ---- asking ---- */
+
+const char *job_event_type(const struct outbox_work *work)
+{
+    return work->kind == OUTBOX_DIGEST   ? "study_digest"
+           : work->kind == OUTBOX_NOTICE ? "study_notice"
+                                         : "study_channel_notice";
+}
 
 static bool ask_post(struct job *job, const struct slack_side *slack, const char *token,
                      struct error *err)
@@ -143,11 +201,38 @@ static bool ask_post(struct job *job, const struct slack_side *slack, const char
     bool ok;
 
     text_init(&body, 512 * 1024);
-    ok = slack_post_body(&body, w->channel_id, w->thread_ts,
-                         w->notice ? "study_notice" : "study_digest", w->outbox_id, str_of(w->body),
-                         err) &&
+    ok = slack_post_body(&body, w->channel_id, w->thread_ts, job_event_type(w), w->outbox_id,
+                         str_of(w->body), err) &&
          slack_start(slack->http, slack->api_url, SLACK_POST, "", token, text_str(&body), true, job,
                      err);
+    text_free(&body);
+    return ok;
+}
+
+static bool ask_response(struct job *job, const struct slack_side *slack, struct error *err)
+{
+    struct text url, message;
+    bool ok;
+
+    text_init(&url, 4096);
+    text_init(&message, 512 * 1024);
+    ok = slack_response_body(&url, &message, slack->api_url, str_of(job->work->body), err) &&
+         slack_respond(slack->http, text_cstr(&url), text_str(&message), job, err);
+    text_free(&message);
+    text_free(&url);
+    return ok;
+}
+
+static bool ask_change(struct job *job, const struct slack_side *slack, const char *token,
+                       struct error *err)
+{
+    struct text body;
+    bool ok;
+
+    text_init(&body, 4096);
+    ok = slack_change_body(&body, job->asked == STEP_REACT, str_of(job->work->body), err) &&
+         slack_start(slack->http, slack->api_url, job_method(job), "", token, text_str(&body),
+                     false, job, err);
     text_free(&body);
     return ok;
 }
@@ -199,8 +284,10 @@ void job_ask(struct job *job, const struct slack_side *slack)
             job->state = JOB_GONE;
             return;
         }
-        job->asked = STEP_POST;
-        ok = ask_post(job, slack, token, &err);
+        job->asked = job_send_step(job);
+        ok = job->asked == STEP_POST      ? ask_post(job, slack, token, &err)
+             : job->asked == STEP_RESPOND ? ask_response(job, slack, &err)
+                                          : ask_change(job, slack, token, &err);
         break;
     case JOB_OPEN:
         job->asked = STEP_OPEN;
@@ -220,149 +307,9 @@ void job_ask(struct job *job, const struct slack_side *slack)
         job->state = JOB_ASKED;
     } else if (job->work == NULL) {
         job->state = JOB_GONE;
-    } else if (job->asked == STEP_POST && err.kind == ERROR_INPUT) {
-        finish(job, OUTBOX_FAILED, 0, err.text);
+    } else if (job->asked == job_send_step(job) && err.kind == ERROR_INPUT) {
+        job_finish(job, OUTBOX_FAILED, 0, err.text);
     } else {
-        again(job, err.text); /* nothing has left */
+        job_again(job, err.text); /* nothing has left */
     }
-}
-
-/* ---- answers ---- */
-
-static void post_answered(struct job *job, const struct slack_side *slack,
-                          struct slack_answer *answer)
-{
-    struct str ts = json_get_string(answer->root, "ts");
-    int64_t over = job->asked_ms + slack->timeout_ms - clock_boot_ms();
-
-    if (answer->outcome == SLACK_OK && !slack_is_ts(ts)) {
-        answer->outcome = SLACK_DOUBTFUL;
-        snprintf(answer->code, sizeof(answer->code), "no_ts");
-    }
-    switch (answer->outcome) {
-    case SLACK_OK:
-        finish(job, OUTBOX_SENT, 0, "");
-        snprintf(job->sent_ts, sizeof(job->sent_ts), "%.*s", STR_ARG(ts));
-        break;
-    case SLACK_DOUBTFUL:
-        metrics_add(METRIC_RETRIES_TOTAL, "slack", NULL, 1);
-        finish(job, OUTBOX_DOUBTFUL, slack->settle_ms + (over > 0 ? over : 0), answer->code);
-        break;
-    case SLACK_MESSAGE_NEVER:
-        finish(job, OUTBOX_FAILED, 0, answer->code);
-        break;
-    case SLACK_CHANNEL_NEVER:
-        finish(job, OUTBOX_FAILED, 0, answer->code);
-        job->stop_lane = true;
-        break;
-    default:
-        again(job, answer->code);
-        break;
-    }
-}
-
-static void open_answered(struct job *job, const struct slack_answer *answer)
-{
-    struct str channel = json_string(json_path(answer->root, "channel.id"));
-
-    if (answer->outcome == SLACK_OK && slack_is_id(channel)) {
-        job->opened = str_dup(channel);
-        job->work->channel_id = str_dup(channel);
-        job->state = JOB_READY;
-    } else if (answer->outcome == SLACK_CHANNEL_NEVER) {
-        finish(job, OUTBOX_FAILED, 0, answer->code);
-        job->stop_lane = true;
-    } else {
-        again(job,
-              answer->outcome == SLACK_OK ? "conversations.open gave no channel" : answer->code);
-    }
-}
-
-static void look_answered(struct job *job, const struct slack_answer *answer)
-{
-    struct str ts, cursor;
-
-    if (answer->outcome == SLACK_CHANNEL_NEVER || answer->outcome == SLACK_MESSAGE_NEVER) {
-        finish(job, OUTBOX_PARKED, 0, answer->code);
-        job->stop_lane = answer->outcome == SLACK_CHANNEL_NEVER;
-        return;
-    }
-    if (answer->outcome != SLACK_OK ||
-        json_type(json_get(answer->root, "messages")) != JSON_ARRAY) {
-        again(job, answer->outcome == SLACK_OK ? "the history could not be read" : answer->code);
-        return;
-    }
-    ts = slack_find_post(answer->root, job->work->outbox_id);
-    cursor = slack_next_cursor(answer->root);
-    if (slack_is_ts(ts)) {
-        finish(job, OUTBOX_SENT, 0, "");
-        snprintf(job->sent_ts, sizeof(job->sent_ts), "%.*s", STR_ARG(ts));
-    } else if (cursor.data == NULL && json_bool(json_get(answer->root, "has_more"))) {
-        finish(job, OUTBOX_PARKED, 0, "Slack gave only a part of the channel's history");
-    } else if (cursor.data == NULL) {
-        log_info("reply %" PRId64 " is not in its channel: it is sent again", job->work->outbox_id);
-        finish(job, OUTBOX_RETRY, 0, "");
-    } else if (++job->pages >= PAGES_MAX) {
-        finish(job, OUTBOX_PARKED, 0, "the channel's history is too long to be searched");
-    } else {
-        free(job->cursor);
-        job->cursor = str_dup(cursor);
-        job->state = JOB_LOOK;
-    }
-}
-
-static void auth_answered(struct job *job, const struct slack_answer *answer)
-{
-    struct str team = json_get_string(answer->root, "team_id");
-    struct str url = json_get_string(answer->root, "url");
-    struct str user = json_get_string(answer->root, "user_id");
-
-    job->state = JOB_DONE;
-    job->wait_ms = TEAM_REST_MS / 2;
-    snprintf(job->error, sizeof(job->error), "%s", answer->code);
-    if (answer->outcome != SLACK_OK) {
-        job->wait_method = SLACK_AUTH_TEST;
-        return;
-    }
-    if (!str_is(team, job->team_id)) {
-        snprintf(job->error, sizeof(job->error), "token_of_another_workspace");
-        job->stop_team = true;
-    } else if (url.len == 0 || url.len > 300 || !slack_is_id(user)) {
-        job->wait_method = SLACK_AUTH_TEST;
-        snprintf(job->error, sizeof(job->error), "auth_test_incomplete");
-    } else {
-        job->team_url = str_dup(url);
-        job->bot_user_id = str_dup(user);
-        job->team_name = str_dup(json_get_string(answer->root, "team"));
-    }
-}
-
-void job_answered(struct job *job, const struct slack_side *slack,
-                  const struct http_response *response)
-{
-    struct slack_answer answer;
-
-    slack_read(&answer, response, http_header(slack->http, "retry-after"));
-    switch (job->asked) {
-    case STEP_POST:
-        post_answered(job, slack, &answer);
-        break;
-    case STEP_OPEN:
-        open_answered(job, &answer);
-        break;
-    case STEP_LOOK:
-        look_answered(job, &answer);
-        break;
-    case STEP_AUTH:
-        auth_answered(job, &answer);
-        break;
-    }
-    if (answer.wait_ms >= 0) {
-        job->wait_method = job_method(job);
-        job->wait_ms = answer.wait_ms;
-    }
-    if (answer.outcome == SLACK_TEAM_STOPS) {
-        job->stop_team = true;
-    }
-    slack_answer_free(&answer);
 }

@@ -1,7 +1,7 @@
 /*
  * One thing that deliver asks of Slack: a reply on its way (with the steps that it takes: opening
  * the DM, the post, or the look into the history for a doubtful one), or a workspace's auth.test.
- * This file turns answers into what is to be written down; it knows nothing of the database's
+ * It turns answers into what is to be written down; it knows nothing of the database's
  * statements.
  */
 #ifndef STUDY_PROC_DELIVER_JOB_H
@@ -25,22 +25,33 @@ struct slack_side {
     int64_t settle_ms;  /* [deliver] settle_after */
     int64_t give_up_ms;
     int64_t max_attempts;
-    bool park; /* [deliver] doubtful = park */
+    bool park;               /* [deliver] doubtful = park */
+    bool log_only;           /* [deliver] mode = log */
+    const char *const *only; /* [deliver] only: members and channels; count 0: everybody */
+    size_t only_count;
 };
 
 enum job_state {
     JOB_START,  /* claimed: what is the next step? */
     JOB_OPEN,   /* the DM is to be opened */
     JOB_LOOK,   /* the history is to be read */
-    JOB_READY,  /* where to post is known: to be marked `sending` */
-    JOB_MARKED, /* `sending` is committed: to be posted */
+    JOB_READY,  /* where to send is known: to be marked `sending` */
+    JOB_MARKED, /* `sending` is committed: to be sent */
     JOB_AUTH,   /* auth.test is to be asked */
     JOB_ASKED,  /* a request is under way; `asked` says which */
     JOB_DONE,   /* the fields below are to be written down */
     JOB_GONE,   /* nothing more to do */
 };
 
-enum job_step { STEP_OPEN, STEP_POST, STEP_LOOK, STEP_AUTH };
+enum job_step {
+    STEP_OPEN,
+    STEP_POST,
+    STEP_LOOK,
+    STEP_RESPOND,
+    STEP_REACT,
+    STEP_DELETE,
+    STEP_AUTH,
+};
 
 struct job {
     enum job_state state;
@@ -85,6 +96,14 @@ void job_put_off(struct job *job, int64_t wait_ms);
 void job_answered(struct job *job, const struct slack_side *slack,
                   const struct http_response *response);
 
-const char *job_method(const struct job *job); /* of the request under way or asked for */
+const char *job_method(const struct job *job);      /* of the request under way or asked for */
+enum job_step job_send_step(const struct job *job); /* the one that sends its reply */
+const char *job_event_type(const struct outbox_work *work); /* in a message's metadata */
+
+/* ---- between deliver_job.c and deliver_answer.c ---- */
+
+void job_finish(struct job *job, enum outbox_end end, int64_t wait_ms, const char *error);
+/* As it was before, after a backoff: pending, or still doubtful. */
+void job_again(struct job *job, const char *error);
 
 #endif

@@ -67,7 +67,8 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
                                       .kind = "notice",
                                       .team_id = owed[i].team_id,
                                       .target = owed[i].user_id,
-                                      .body = text_str(&bodies[i])};
+                                      .body = text_str(&bodies[i]),
+                                      .hold = owed[i].scheduled};
     }
     ok = ok && pg_begin(pg, err) && outbox_add(pg, rows, count, err) && pg_commit(pg, err);
     if (!ok) {
@@ -86,7 +87,7 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
 bool notices_check(const struct config *config, const struct prompts *prompts, struct error *err)
 {
     char team[] = "T", user[] = "U", ko[] = "ko", en[] = "en";
-    const struct notice_owed probes[] = {{team, user, ko, 1}, {team, user, en, 1}};
+    const struct notice_owed probes[] = {{team, user, ko, 1, false}, {team, user, en, 1, false}};
     bool ok = true;
 
     for (size_t i = 0; i < 2 && ok; i++) {

@@ -44,6 +44,8 @@ struct deliver {
     struct job **jobs;
     size_t count;
     size_t concurrency;
+    size_t reserved; /* of these, for answers to commands: somebody waits for them */
+    bool crowded;    /* the last claim left everything else for later */
 
     int64_t db_at_ms; /* after a failure: not before (boot clock) */
     int64_t claim_at_ms;
@@ -113,7 +115,7 @@ static void after_end(struct deliver *d, struct job *job, bool team_stopped)
     end_say(job, team_stopped);
     if (job->work != NULL && job->end == OUTBOX_RELEASE && job->asked == STEP_LOOK) {
         d->claim_at_ms = clock_boot_ms() + CROWDED_MS;
-    } else if (d->claim_at_ms > clock_boot_ms() + CROWDED_MS) {
+    } else if (d->crowded || d->claim_at_ms > clock_boot_ms() + CROWDED_MS) {
         d->claim_at_ms = clock_boot_ms();
     }
     job->state = JOB_GONE;
@@ -150,14 +152,22 @@ static bool write_down(struct deliver *d)
 
 static bool claim(struct deliver *d)
 {
-    int room = (int)(d->concurrency - d->count);
+    size_t room = d->concurrency - d->count;
+    bool crowded = room <= d->reserved;
+    const struct outbox_terms terms = {
+        .limit = (int)(crowded ? room : room - d->reserved),
+        .responses_only = crowded,
+        .lease_ms = d->lease_ms,
+        .settle_ms = d->slack.settle_ms,
+        .quiet_from = "22:00",
+        .quiet_until = "08:00",
+    };
     struct outbox_work **works;
     struct error err = {0};
     int64_t next_ms;
     size_t count;
 
-    if (!outbox_claim(d->pg, room, d->lease_ms, d->slack.settle_ms, &works, &count, &next_ms,
-                      &err)) {
+    if (!outbox_claim(d->pg, &terms, &works, &count, &next_ms, &err)) {
         db_failed(d, "claiming replies", &err);
         return false;
     }
@@ -168,10 +178,11 @@ static bool claim(struct deliver *d)
         d->jobs[d->count++] = job;
     }
     free(works);
-    if (next_ms < 0 || next_ms > POLL_MS) {
+    if (next_ms < 0 || next_ms > POLL_MS || crowded) {
         next_ms = POLL_MS;
     }
-    d->claim_at_ms = clock_boot_ms() + (count == (size_t)room ? 0 : next_ms);
+    d->crowded = crowded;
+    d->claim_at_ms = clock_boot_ms() + (count == (size_t)terms.limit ? 0 : next_ms);
     if (d->db_down) {
         log_info("PostgreSQL is back");
         d->db_down = false;
@@ -257,6 +268,12 @@ static bool book(struct deliver *d, size_t at)
     return true;
 }
 
+static bool is_post_of(const struct job *job, const char *team_id)
+{
+    return job->state == JOB_READY && job_send_step(job) == STEP_POST &&
+           strcmp(job->team_id, team_id) == 0;
+}
+
 /* Posts of one workspace are booked together. */
 static bool book_posts(struct deliver *d, const struct job *like, struct error *err)
 {
@@ -264,19 +281,40 @@ static bool book_posts(struct deliver *d, const struct job *like, struct error *
     int n = 0;
 
     for (size_t i = 0; i < d->count; i++) {
-        n += d->jobs[i]->state == JOB_READY && strcmp(d->jobs[i]->team_id, like->team_id) == 0;
+        n += is_post_of(d->jobs[i], like->team_id);
     }
     if (!slack_wait_take(d->pg, like->team_id, SLACK_POST, SLACK_POST_MS, SLACK_POST_BURST_MS, n,
                          &wait_ms, err)) {
         return false;
     }
     for (size_t i = 0; i < d->count; i++) {
-        if (d->jobs[i]->state == JOB_READY && strcmp(d->jobs[i]->team_id, like->team_id) == 0) {
+        if (is_post_of(d->jobs[i], like->team_id)) {
             d->jobs[i]->state = JOB_MARKED; /* booked; marked below, all together */
             if (wait_ms > 0) {
                 job_release(d->jobs[i], wait_ms);
             }
         }
+    }
+    return true;
+}
+
+/* Everything else goes by itself; an answer to a command has no limit but its five. */
+static bool book_send(struct deliver *d, struct job *job, struct error *err)
+{
+    int64_t wait_ms = 0;
+
+    job->asked = job_send_step(job);
+    if (job->asked == STEP_POST) {
+        return book_posts(d, job, err);
+    }
+    if (job->asked != STEP_RESPOND &&
+        !slack_wait_take(d->pg, job->team_id, job_method(job), SLACK_TIER3_MS, SLACK_TIER3_BURST_MS,
+                         1, &wait_ms, err)) {
+        return false;
+    }
+    job->state = JOB_MARKED;
+    if (wait_ms > 0) {
+        job_release(job, wait_ms + (int64_t)(clock_random() % 1000));
     }
     return true;
 }
@@ -298,7 +336,7 @@ static bool mark_sending(struct deliver *d)
     }
     for (size_t i = 0; i < d->count && ok; i++) {
         if (d->jobs[i]->state == JOB_READY) {
-            ok = book_posts(d, d->jobs[i], &err);
+            ok = book_send(d, d->jobs[i], &err);
         }
     }
     for (size_t i = 0; i < d->count; i++) {
@@ -400,7 +438,7 @@ static void release_all(struct deliver *d)
         if (job->work == NULL) {
             job->state = JOB_GONE;
         } else if (job->state == JOB_MARKED ||
-                   (job->state == JOB_ASKED && job->asked == STEP_POST)) {
+                   (job->state == JOB_ASKED && job->asked == job_send_step(job))) {
             job->state = JOB_DONE;
             job->end = OUTBOX_DOUBTFUL;
             job->wait_ms = d->slack.settle_ms + d->slack.timeout_ms;
@@ -477,6 +515,7 @@ static bool open_role(struct deliver *d, struct error *err)
     };
 
     d->concurrency = (size_t)config_int(c, "deliver", "concurrency");
+    d->reserved = d->concurrency < 4 ? 0 : d->concurrency < 8 ? 1 : d->concurrency / 8;
     d->jobs = calloc(d->concurrency, sizeof(struct job *));
     d->stopped_after = str_dup(STR(""));
     d->http = http_create(&limits, err);

@@ -33,6 +33,18 @@ static const struct {
     {"invalid_metadata_schema", SLACK_MESSAGE_NEVER},
     {"thread_not_found", SLACK_MESSAGE_NEVER},
 
+    {"already_reacted", SLACK_MESSAGE_NEVER},
+    {"message_not_found", SLACK_MESSAGE_NEVER},
+    {"bad_timestamp", SLACK_MESSAGE_NEVER},
+    {"invalid_name", SLACK_MESSAGE_NEVER},
+    {"no_item_specified", SLACK_MESSAGE_NEVER},
+    {"too_many_emoji", SLACK_MESSAGE_NEVER},
+    {"too_many_reactions", SLACK_MESSAGE_NEVER},
+    {"cant_delete_message", SLACK_MESSAGE_NEVER},
+    {"compliance_exports_prevent_deletion", SLACK_MESSAGE_NEVER},
+    {"used_url", SLACK_MESSAGE_NEVER},
+    {"expired_url", SLACK_MESSAGE_NEVER},
+
     {"channel_not_found", SLACK_CHANNEL_NEVER},
     {"is_archived", SLACK_CHANNEL_NEVER},
     {"not_in_channel", SLACK_CHANNEL_NEVER},
@@ -97,17 +109,40 @@ static void read_status(struct slack_answer *answer, long status, const char *re
     }
 }
 
+static bool read_transport(struct slack_answer *answer, const struct http_response *response)
+{
+    *answer = (struct slack_answer){.wait_ms = -1};
+    if (response->fate == HTTP_ANSWERED) {
+        return true;
+    }
+    answer->outcome = response->fate == HTTP_NOT_SENT ? SLACK_NOT_SENT : SLACK_DOUBTFUL;
+    snprintf(answer->code, sizeof(answer->code), "%s",
+             response->fate == HTTP_NOT_SENT ? "not_reached" : "no_answer");
+    return false;
+}
+
+void slack_read_response(struct slack_answer *answer, const struct http_response *response,
+                         const char *retry_after)
+{
+    if (!read_transport(answer, response)) {
+        return;
+    }
+    read_status(answer, response->status, retry_after);
+    if (response->status >= 200 && response->status < 300) {
+        answer->outcome = SLACK_OK;
+        answer->code[0] = '\0';
+    } else if (answer->outcome == SLACK_RETRY && response->status != 408) {
+        answer->outcome = SLACK_MESSAGE_NEVER;
+    }
+}
+
 void slack_read(struct slack_answer *answer, const struct http_response *response,
                 const char *retry_after)
 {
     struct error err = {0};
     struct str word;
 
-    *answer = (struct slack_answer){.wait_ms = -1};
-    if (response->fate != HTTP_ANSWERED) {
-        answer->outcome = response->fate == HTTP_NOT_SENT ? SLACK_NOT_SENT : SLACK_DOUBTFUL;
-        snprintf(answer->code, sizeof(answer->code), "%s",
-                 response->fate == HTTP_NOT_SENT ? "not_reached" : "no_answer");
+    if (!read_transport(answer, response)) {
         return;
     }
     if (json_parse(&answer->doc, response->body, &err)) {

@@ -35,6 +35,9 @@ struct slack_answer {
 /* retry_after: the header, "" when absent. Never fails. */
 void slack_read(struct slack_answer *answer, const struct http_response *response,
                 const char *retry_after);
+/* Of a response_url: any 2xx is its thanks, whatever the body; used up or expired is never. */
+void slack_read_response(struct slack_answer *answer, const struct http_response *response,
+                         const char *retry_after);
 void slack_answer_free(struct slack_answer *answer);
 
 enum slack_outcome slack_error_outcome(struct str error);

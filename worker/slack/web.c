@@ -43,6 +43,23 @@ bool slack_start(struct http *http, const char *api_url, const char *method, con
     return ok;
 }
 
+bool slack_respond(struct http *http, const char *url, struct str json, void *owner,
+                   struct error *err)
+{
+    struct http_header headers[] = {{"Content-Type", "application/json; charset=utf-8"}};
+    struct http_request request = {
+        .method = "POST",
+        .url = url,
+        .headers = headers,
+        .headers_count = 1,
+        .body = json,
+        .once = true,
+        .owner = owner,
+    };
+
+    return http_start(http, &request, err);
+}
+
 static bool write_out(struct json_writer **w, struct text *out, struct error *err)
 {
     struct str json;
@@ -97,6 +114,80 @@ bool slack_post_body(struct text *out, const char *channel_id, const char *threa
     json_put_kint(w, "outbox_id", outbox_id);
     json_object_end(w);
     json_object_end(w);
+    json_object_end(w);
+    json_destroy(&doc);
+    return write_out(&w, out, err);
+}
+
+/* "https://slack.com/api/" -> the length of "https://slack.com", 0 when it is no such address. */
+static size_t origin_length(struct str url)
+{
+    size_t scheme = str_starts(url, "https://") ? 8 : str_starts(url, "http://") ? 7 : 0;
+    size_t end = scheme;
+
+    while (scheme > 0 && end < url.len && strchr("/?#", url.data[end]) == NULL) {
+        end++;
+    }
+    return end > scheme ? end : 0;
+}
+
+static bool may_answer_to(struct str url, struct str api_url)
+{
+    size_t origin = origin_length(url);
+
+    for (size_t i = 0; i < url.len; i++) {
+        if ((unsigned char)url.data[i] <= ' ' || (unsigned char)url.data[i] >= 0x7F) {
+            return false;
+        }
+    }
+    return origin > 0 && memchr(url.data, '@', origin) == NULL &&
+           (str_starts(url, "https://") ||
+            str_eq((struct str){url.data, origin},
+                   (struct str){api_url.data, origin_length(api_url)}));
+}
+
+bool slack_response_body(struct text *url, struct text *message, const char *api_url,
+                         struct str body, struct error *err)
+{
+    struct json_doc *doc = NULL;
+    struct json_writer *w;
+    struct str to;
+    bool ok;
+
+    if (!json_parse(&doc, body, err)) {
+        return error_wrap(err, "the answer's body");
+    }
+    to = json_get_string(json_root(doc), "url");
+    if (!may_answer_to(to, str_of(api_url)) || !text_add(url, to)) {
+        ok = error_set(err, ERROR_INPUT, "the response_url is not an https address");
+    } else if (json_type(json_get(json_root(doc), "message")) != JSON_OBJECT) {
+        ok = error_set(err, ERROR_INPUT, "the answer has no message");
+    } else {
+        w = json_writer_create(512 * 1024);
+        json_put_node(w, json_get(json_root(doc), "message"));
+        ok = write_out(&w, message, err);
+    }
+    json_destroy(&doc);
+    return ok;
+}
+
+bool slack_change_body(struct text *out, bool reaction, struct str body, struct error *err)
+{
+    struct json_doc *doc = NULL;
+    struct json_writer *w;
+    const struct json *root;
+
+    if (!json_parse(&doc, body, err)) {
+        return error_wrap(err, "the reply's body");
+    }
+    root = json_root(doc);
+    w = json_writer_create(4096);
+    json_object_begin(w);
+    json_put_kstr(w, "channel", json_get_string(root, "channel"));
+    json_put_kstr(w, reaction ? "timestamp" : "ts", json_get_string(root, "ts"));
+    if (reaction) {
+        json_put_kstr(w, "name", json_get_string(root, "name"));
+    }
     json_object_end(w);
     json_destroy(&doc);
     return write_out(&w, out, err);

@@ -19,6 +19,9 @@
 #define SLACK_POST      "chat.postMessage"
 #define SLACK_HISTORY   "conversations.history"
 #define SLACK_REPLIES   "conversations.replies"
+#define SLACK_REACT     "reactions.add"
+#define SLACK_DELETE    "chat.delete"
+#define SLACK_USER      "users.info"
 
 /*
  * Starts a POST of json or, where that is absent, of a form: "" or "a=b&c=d". `once`: libcurl must
@@ -27,6 +30,21 @@
  */
 bool slack_start(struct http *http, const char *api_url, const char *method, const char *form,
                  const char *token, struct str json, bool once, void *owner, struct error *err);
+
+/*
+ * POSTs JSON to a response_url: no token goes with it, and libcurl must not repeat it
+ * (https://docs.slack.dev/interactivity/handling-user-interaction#message_responses).
+ */
+bool slack_respond(struct http *http, const char *url, struct str json, void *owner,
+                   struct error *err);
+
+/* An outbox row's body {"url","message"} taken apart. The address is https, or of api_url's own
+ * scheme, host and port; anything else is ERROR_INPUT. */
+bool slack_response_body(struct text *url, struct text *message, const char *api_url,
+                         struct str body, struct error *err);
+
+/* The arguments of reactions.add, or of chat.delete, from a body {"channel","ts","name"}. */
+bool slack_change_body(struct text *out, bool reaction, struct str body, struct error *err);
 
 /* {"users": user} */
 bool slack_open_body(struct text *out, const char *user_id, struct error *err);
