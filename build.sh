@@ -399,7 +399,7 @@ EOF
         [[ -x $(script_of $verb) ]] || continue
         case $verb in
         bench)  say "  bench [name]    the benchmarks: tables, and build/bench/*.json" ;;
-        chaos)  say "  chaos [--seed N]  random faults under load" ;;
+        chaos)  say "  chaos [--minutes N] [--seed N]  random faults under load, the whole chain" ;;
         fuzz)   say "  fuzz [-t S] [target]  searches for inputs that break a parser, S seconds each" ;;
         matrix) say "  matrix          the module against other nginx versions" ;;
         deb)    say "  deb             Debian packages into build/deb/" ;;
