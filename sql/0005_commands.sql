@@ -16,9 +16,6 @@ ALTER TABLE study.channel
     ADD COLUMN notices    integer NOT NULL DEFAULT 0,   -- how often it was told what is kept
     ADD COLUMN noticed_at timestamptz;                  -- when it was last
 
--- When the member wants the digest, by their own clock; NULL: the schedule's time.
-ALTER TABLE study.member ADD COLUMN IF NOT EXISTS digest_time time;
-
 -- What a member said of a digest, with the buttons under it; the last word counts.
 CREATE TABLE study.feedback (
     digest_id   bigint PRIMARY KEY REFERENCES study.digest ON DELETE CASCADE,

@@ -36,6 +36,27 @@ static int unload(void **state)
     return 0;
 }
 
+static size_t shown_buttons(struct text *out, const struct json *block)
+{
+    const struct json *buttons = json_get(block, "elements");
+    size_t total = 0;
+
+    assert_in_range(json_size(buttons), 1, 25);
+    for (size_t i = 0; i < json_size(buttons); i++) {
+        const struct json *button = json_at(buttons, i);
+        struct str label = json_string(json_path(button, "text.text"));
+
+        assert_true(str_is(json_string(json_path(button, "text.type")), "plain_text"));
+        assert_in_range(utf8_length(label), 1, 75);
+        assert_in_range(json_get_string(button, "value").len, 1, 2000);
+        text_addf(out, "\n[%.*s](%.*s %.*s)", STR_ARG(label),
+                  STR_ARG(json_get_string(button, "action_id")),
+                  STR_ARG(json_get_string(button, "value")));
+        total += utf8_length(label);
+    }
+    return total;
+}
+
 /* All texts that the message shows, a line each; checks Slack's limits on the way. */
 static void shown(struct text *out, struct str body)
 {
@@ -52,6 +73,10 @@ static void shown(struct text *out, struct str body)
     for (size_t i = 0; i < json_size(blocks); i++) {
         const struct json *block = json_at(blocks, i);
         struct str type = json_get_string(block, "type");
+        if (str_is(type, "actions")) {
+            total += shown_buttons(out, block);
+            continue;
+        }
         const struct json *text = str_is(type, "context") ? json_at(json_get(block, "elements"), 0)
                                                           : json_get(block, "text");
         struct str s = json_get_string(text, "text");
@@ -415,8 +440,9 @@ static void long_answers(void **state)
                   20, 24);
     }
     text_adds(&json, "],\"went_well\":[],\"try_next\":\"x\"}");
-    render(&out, work, source, text_cstr(&json));          /* checks the limits */
-    assert_non_null(strstr(text_cstr(&out), "AI 모델이")); /* the small print has its room */
+    render(&out, work, source, text_cstr(&json));              /* checks the limits */
+    assert_non_null(strstr(text_cstr(&out), "AI 모델이"));     /* the small print has its room */
+    assert_non_null(strstr(text_cstr(&out), "(study_wrong ")); /* and so have the buttons */
     text_free(&json);
     text_free(&out);
 
@@ -429,6 +455,8 @@ static void long_answers(void **state)
     shown(&out, text_str(&body));
     assert_non_null(strstr(text_cstr(&out), "기록 200개"));
     assert_non_null(strstr(text_cstr(&out), "이 밖에도"));
+    assert_non_null(strstr(text_cstr(&out), "(study_helped "));
+    assert_non_null(strstr(text_cstr(&out), "(study_wrong "));
     assert_string_equal(text_cstr(&result),
                         "{\"notes\":200,\"days\":2,\"channels\":2,\"links\":1}");
     text_free(&out);
@@ -569,16 +597,28 @@ static void notice_fits(void **state)
     text_init(&words, 65536);
     text_init(&out, 65536);
     assert_true(prompt_notice(prompts, "ko", 90, "api.openai.com", true, &words));
-    assert_true(render_notice(&body, "U0MEMBER1", "ko", text_str(&words), &err));
+    assert_true(render_notice(&body, "U0MEMBER1", "ko", true, text_str(&words), &err));
     shown(&out, text_str(&body));
     assert_non_null(strstr(text_cstr(&out), "<@U0MEMBER1>"));
     assert_non_null(strstr(text_cstr(&out), "api.openai.com"));
+    assert_non_null(strstr(text_cstr(&out), "[동의해요](study_consent U0MEMBER1)"));
+    text_reset(&body);
+    text_reset(&out);
+    assert_true(render_notice(&body, "U0MEMBER1", "en", false, text_str(&words), &err));
+    shown(&out, text_str(&body));
+    assert_null(strstr(text_cstr(&out), "study_consent"));
+    text_reset(&body);
+    text_reset(&out);
+    assert_true(render_notice(&body, NULL, "ko", true, text_str(&words), &err));
+    shown(&out, text_str(&body));
+    assert_null(strstr(text_cstr(&out), "<@"));
+    assert_null(strstr(text_cstr(&out), "study_consent"));
     text_reset(&body);
     text_init(&big, 65536);
     for (int i = 0; i < 2000; i++) {
         text_adds(&big, "too long ");
     }
-    assert_false(render_notice(&body, "U0MEMBER1", "ko", text_str(&big), &err));
+    assert_false(render_notice(&body, "U0MEMBER1", "ko", true, text_str(&big), &err));
     assert_int_equal(err.kind, ERROR_CONFIG);
     text_free(&big);
     text_free(&body);

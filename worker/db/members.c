@@ -165,25 +165,25 @@ static void read_today(struct today *out, const struct pg_result *res)
  */
 static const char today_sql[] =
     "WITH who AS ("
-    "    SELECT m.team_id, m.user_id, COALESCE(t.url, '') AS url, z.zone,"
-    "           ((now() AT TIME ZONE z.zone) - interval '2 h')::date AS day"
+    "    SELECT m.team_id, m.user_id, COALESCE(t.url, '') AS url, z.zone, k.today AS day,"
+    "           k.current_streak"
     "      FROM study.member m JOIN study.team t USING (team_id)"
-    "     CROSS JOIN LATERAL (SELECT study.valid_zone(m.time_zone, study.valid_zone("
-    "         (SELECT s.time_zone FROM study.schedule s ORDER BY s.schedule_id LIMIT 1), 'UTC'))"
-    "         AS zone) z"
+    "      JOIN study.streak k USING (team_id, user_id)"
+    "     CROSS JOIN study.setting s"
+    "     CROSS JOIN LATERAL (SELECT study.valid_zone(m.time_zone, s.time_zone) AS zone) z"
     "     WHERE m.team_id = $1 AND m.user_id = $2"
     "), notes AS ("
     "    SELECT n.channel_id, n.ts, n.thread_ts, n.posted_at, count(*) OVER () AS total"
     "      FROM who w JOIN study.message n USING (team_id, user_id)"
     "     WHERE NOT n.deleted AND n.posted_at > now() - interval '2 days'"
-    "       AND ((n.posted_at AT TIME ZONE w.zone) - interval '2 h')::date = w.day"
+    "       AND study.study_day(n.posted_at, w.zone) = w.day"
     "       AND study.is_record(n.text, n.files)"
     "       AND ($3 OR (SELECT c.private FROM study.channel c WHERE c.team_id = n.team_id"
     "                      AND c.channel_id = n.channel_id) IS NOT TRUE)"
     "     ORDER BY n.posted_at DESC, n.channel_id, n.ts DESC LIMIT $4"
     ")"
-    "SELECT to_char(w.day, 'YYYY-MM-DD'), w.url, 0, COALESCE(n.total, 0), n.channel_id, n.ts,"
-    "       n.thread_ts, to_char(n.posted_at AT TIME ZONE w.zone, 'HH24:MI')"
+    "SELECT to_char(w.day, 'YYYY-MM-DD'), w.url, w.current_streak, COALESCE(n.total, 0),"
+    "       n.channel_id, n.ts, n.thread_ts, to_char(n.posted_at AT TIME ZONE w.zone, 'HH24:MI')"
     "  FROM who w LEFT JOIN notes n ON true ORDER BY n.posted_at DESC, n.channel_id, n.ts DESC";
 
 bool member_today(struct pg *pg, struct str team, struct str user, bool private_channels, int limit,

@@ -186,7 +186,7 @@ bool render_factual(struct text *out, struct text *result, const struct digest_w
     add_longest(b, &f, work, source);
     links = add_links(b, work, source);
     add_records(b, work);
-    frame_close(b, work->language, false);
+    frame_close(b, work, false);
     ok = blocks_done(b, str_of(words_of(work->language)->fallback), out, err) &&
          write_result(result, work, &f, links, err);
     text_free(&t);

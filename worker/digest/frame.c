@@ -1,8 +1,11 @@
 /* The member's own mention in the greeting is the one ping that a digest may hold. */
 #include "digest/frame.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/action.h"
 #include "digest/links.h"
 #include "digest/render.h"
 #include "digest/words.h"
@@ -71,11 +74,25 @@ static void add_hello(struct blocks *b, const char *user_id, const char *languag
     text_free(&t);
 }
 
-void frame_close(struct blocks *b, const char *language, bool by_model)
+static void add_buttons(struct blocks *b, const struct digest_work *work)
 {
-    const struct words *words = words_of(language);
+    const struct words *words = words_of(work->language);
+    char id[24];
+    const struct blocks_button buttons[] = {
+        {ACTION_HELPED, id, words->helped, NULL},
+        {ACTION_WRONG, id, words->wrong, NULL},
+    };
+
+    snprintf(id, sizeof(id), "%" PRId64, work->digest_id);
+    blocks_buttons(b, buttons, 2);
+}
+
+void frame_close(struct blocks *b, const struct digest_work *work, bool by_model)
+{
+    const struct words *words = words_of(work->language);
     struct text t;
 
+    add_buttons(b, work);
     text_init(&t, LINE_MAX);
     text_addf(&t, "%s %s", by_model ? words->made_by_model : words->made_without_model,
               words->turn_off);

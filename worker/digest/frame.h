@@ -7,7 +7,8 @@
 #include "digest/blocks.h"
 
 void frame_open(struct blocks *b, const struct digest_work *work);
-void frame_close(struct blocks *b, const char *language, bool by_model);
+/* Two buttons for the member's word on it, and the small print. */
+void frame_close(struct blocks *b, const struct digest_work *work, bool by_model);
 /* "<permalink|label>" of record i; the label is ours and needs no escaping. */
 void frame_link(struct text *line, const struct digest_work *work, size_t i, const char *label);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/action.h"
 #include "digest/blocks.h"
 #include "digest/frame.h"
 #include "digest/links.h"
@@ -93,15 +94,25 @@ bool render_digest(struct text *out, const struct digest_work *work, const struc
         words_left_out(&t, work->language, work->records_count - first);
         blocks_line(b, text_str(&t));
     }
-    frame_close(b, work->language, true);
+    frame_close(b, work, true);
     ok = blocks_done(b, str_of(words->fallback), out, err);
     text_free(&t);
     blocks_destroy(&b);
     return ok;
 }
 
-bool render_notice(struct text *out, const char *user_id, const char *language, struct str notice,
-                   struct error *err)
+static void add_greeting(struct blocks *b, const char *user_id)
+{
+    struct text hello;
+
+    text_init(&hello, LINE_MAX);
+    text_addf(&hello, "<@%s>", user_id);
+    blocks_line(b, text_str(&hello));
+    text_free(&hello);
+}
+
+bool render_notice(struct text *out, const char *user_id, const char *language, bool ask,
+                   struct str notice, struct error *err)
 {
     struct blocks *b = blocks_create();
     const char *p = notice.data;
@@ -109,11 +120,9 @@ bool render_notice(struct text *out, const char *user_id, const char *language, 
     struct str fallback = STR_NULL;
     bool ok;
 
-    struct text hello;
-    text_init(&hello, LINE_MAX);
-    text_addf(&hello, "<@%s>", user_id);
-    blocks_line(b, text_str(&hello));
-    text_free(&hello);
+    if (user_id != NULL) {
+        add_greeting(b, user_id);
+    }
     while (p < end) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         struct str line = {p, (size_t)((stop != NULL ? stop : end) - p)};
@@ -128,6 +137,12 @@ bool render_notice(struct text *out, const char *user_id, const char *language, 
             fallback = utf8_cut(line, 300);
         }
         p = stop != NULL ? stop + 1 : end;
+    }
+    if (user_id != NULL && ask) {
+        blocks_buttons(
+            b,
+            &(struct blocks_button){ACTION_CONSENT, user_id, words_of(language)->agree, "primary"},
+            1);
     }
     ok = blocks_done(b, fallback.data != NULL ? fallback : STR("Study Tracker"), out, err);
 done:

@@ -24,9 +24,12 @@ bool render_digest(struct text *out, const struct digest_work *work, const struc
 bool render_factual(struct text *out, struct text *result, const struct digest_work *work,
                     const struct source *source, struct error *err);
 
-/* A notice: paragraphs of mrkdwn, written by the operator, after a greeting. */
-bool render_notice(struct text *out, const char *user_id, const char *language, struct str notice,
-                   struct error *err);
+/*
+ * A notice: paragraphs of mrkdwn, written by the operator. To a member (user_id): after a greeting
+ * and, where their yes is asked for, with a button for it. To a channel: user_id is NULL.
+ */
+bool render_notice(struct text *out, const char *user_id, const char *language, bool ask,
+                   struct str notice, struct error *err);
 
 /*
  * {team url}archives/C/pTS, replies with thread_ts and cid; slack.com's own address while the

@@ -19,7 +19,10 @@ static const struct words korean = {
     .more = "이 밖에도 기록이 더 있어요.",
     .made_by_model = "AI 모델이 쓴 글이라 틀린 내용이 있을 수 있어요.",
     .made_without_model = "이번에는 AI 모델 없이 기록만 모아 드렸어요.",
-    .turn_off = "그만 받고 싶으시면 Study Tracker를 관리하는 분께 알려 주세요.",
+    .turn_off = "그만 받고 싶으시면 `/study off` 라고 써 주세요.",
+    .helped = "도움이 됐어요",
+    .wrong = "틀린 내용이 있어요",
+    .agree = "동의해요",
     .fallback = "공부 기록을 돌아보는 글이 도착했어요.",
 };
 
@@ -38,7 +41,10 @@ static const struct words english = {
     .more = "There are more notes than these.",
     .made_by_model = "An AI model wrote this; it may be wrong.",
     .made_without_model = "This one was put together from your notes without an AI model.",
-    .turn_off = "To stop these messages, tell whoever runs Study Tracker here.",
+    .turn_off = "To stop these messages, write `/study off`.",
+    .helped = "This helped",
+    .wrong = "Something is wrong",
+    .agree = "I agree",
     .fallback = "A look back at your study notes has arrived.",
 };
 

@@ -17,6 +17,8 @@ struct words {
     const char *view; /* of a link to a record */
     const char *longest, *links, *records, *more;
     const char *made_by_model, *made_without_model, *turn_off;
+    const char *helped, *wrong; /* buttons */
+    const char *agree;          /* a button of the notice */
     const char *fallback;
 };
 

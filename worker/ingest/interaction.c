@@ -2,6 +2,7 @@
  * Presses of our own buttons. A payload of any other kind (a shortcut, a view) is none that our app
  * asked for: it is left alone and counted.
  */
+#include "base/action.h"
 #include "ingest/event_read.h"
 
 /* As with messages: a person whose workspace is neither ours nor our organisation's. */

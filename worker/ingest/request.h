@@ -2,9 +2,6 @@
  * What a person asks of us: a slash command (`/study today`) or a press of one of our buttons, in
  * Slack's shapes (https://docs.slack.dev/interactivity/implementing-slash-commands and
  * https://docs.slack.dev/reference/interaction-payloads/block_actions-payload).
- *
- * The ids and values of the buttons are made where messages are written (digest/, proc/) and read
- * here; a message in Slack lives for years, so neither is ever given another meaning.
  */
 #ifndef STUDY_INGEST_REQUEST_H
 #define STUDY_INGEST_REQUEST_H
@@ -13,13 +10,6 @@
 #include <stdint.h>
 
 #include "base/text.h"
-
-#define ACTION_HELPED      "study_helped"      /* value: the digest's id */
-#define ACTION_WRONG       "study_wrong"       /* value: the digest's id */
-#define ACTION_CONSENT     "study_consent"     /* value: the member's user id */
-#define ACTION_FORGET      "study_forget"      /* value: the member's user id */
-#define ACTION_FORGET_EVER "study_forget_ever" /* value: the member's user id */
-#define ACTION_FORGET_KEEP "study_forget_keep" /* value: the member's user id */
 
 enum request_verb {
     REQUEST_HELP, /* and whatever is not understood */

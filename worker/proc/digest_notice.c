@@ -39,7 +39,7 @@ static bool write_notice(const struct config *config, const struct prompts *prom
     }
     ok = (prompt_notice(prompts, owed->language, days, text_cstr(&host), opt_in && model, &words) ||
           error_set(err, ERROR_CONFIG, "the notice (%s) is too long", owed->language)) &&
-         render_notice(body, owed->user_id, owed->language, text_str(&words), err);
+         render_notice(body, owed->user_id, owed->language, opt_in && model, text_str(&words), err);
     text_free(&host);
     text_free(&words);
     return ok;

@@ -19,7 +19,7 @@ struct request_words {
     const char *export_asked, *export_again;
     const char *forget_ask, *forget_warn, *forget_yes, *forget_ever, *forget_no;
     const char *forgotten, *forgotten_ever, *kept, *not_recorded;
-    const char *agreed, *agreed_button;
+    const char *agreed;
     const char *helped, *wrong, *feedback_gone;
     const char *fallback; /* of notifications */
 };

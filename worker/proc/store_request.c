@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/action.h"
 #include "base/json.h"
 #include "db/forget.h"
 #include "db/members.h"
