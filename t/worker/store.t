@@ -194,6 +194,31 @@ subtest 'a deletion blanks what was made from the message' => sub {
     is($store->value('SELECT count(*) FROM study.message WHERE deleted AND text <> $$$$'), 0, 'no text is left');
 };
 
+# What the digest and deliver roles are storing when the deletion comes is not yet to be seen; it
+# waits for them, and then has to see it.
+subtest 'a deletion that waits for a digest' => sub {
+    fresh();
+    my @m = map { message(text => "$SECRET $_", user => sprintf 'U1%05d', $_) } 1, 2;
+    $store->event(@m);
+    $store->drained;
+    my $sent = digest_of(1, 'made', 'sending', $m[0]);
+    my $made = digest_of(2, 'pending', undef, $m[1]);
+
+    my $other = $store->pg->dbh;
+    $other->begin_work;
+    $other->do('SELECT FROM study.digest WHERE digest_id = ANY (?) FOR SHARE', undef, [ $sent, $made ]);
+    $other->do("UPDATE study.outbox SET state = 'sent', sent_ts = '1700000000.000100' WHERE digest_id = ?", undef, $sent);
+    $other->do(q(UPDATE study.digest SET state = 'made', result = '{"x":1}' WHERE digest_id = ?), undef, $made);
+    $other->do('INSERT INTO study.outbox (identity, kind, team_id, target, digest_id, source_version, body)'
+            . " VALUES (?, 'digest', 'T0STUDY', 'U100002', ?, 1, '{}')", undef, "digest:$made:1", $made);
+    $store->event(map { deleted($_) } @m);
+    wait_for { $store->value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") } 20, 'the deletion to wait';
+    $other->commit;
+    $store->drained;
+    is(digest_now($sent), 'made 2 3 0 sent 0', 'the one that was sent meanwhile is blanked');
+    is(digest_now($made), 'cancelled 2 0 0 cancelled 0', 'the reply that was added meanwhile is cancelled');
+};
+
 subtest 'news' => sub {
     fresh();
     $store->event(message());

@@ -169,20 +169,25 @@ static const char apply_sql[] =
 
 /*
  * `gone` on the item is what makes this happen once, however often the deletion comes. Digests are
- * locked in order of their ids, before the outbox, as the digest role does it.
+ * locked in order of their ids, before the outbox, as the digest role does it; and in a statement
+ * of their own, because whoever held one may have stored a reply, or noted that it was sent: a
+ * statement that waits goes on to see the other tables as they were before.
  */
-static const char blank_sql[] =
+static const char lock_derived_sql[] =
     "WITH hit AS ("
     "  UPDATE study.digest_item AS i SET gone = true"
     "  FROM unnest($1::text[], $2::text[], $3::text[]) AS g(team_id, channel_id, ts)"
     "  WHERE i.team_id = g.team_id AND i.channel_id = g.channel_id AND i.ts = g.ts AND NOT i.gone"
     "  RETURNING i.digest_id"
-    "), locked AS ("
+    ") SELECT d.digest_id FROM study.digest AS d WHERE d.digest_id IN (SELECT digest_id FROM hit)"
+    "  ORDER BY d.digest_id FOR UPDATE";
+
+static const char blank_sql[] =
+    "WITH locked AS MATERIALIZED ("
     "  SELECT d.digest_id, EXISTS (SELECT FROM study.digest_item AS i"
     "    JOIN study.message AS m USING (team_id, channel_id, ts)"
     "    WHERE i.digest_id = d.digest_id AND NOT m.deleted) AS live"
-    "  FROM study.digest AS d WHERE d.digest_id IN (SELECT digest_id FROM hit)"
-    "  ORDER BY d.digest_id FOR UPDATE"
+    "  FROM study.digest AS d WHERE d.digest_id = ANY ($1::bigint[])"
     "), unsent AS ("
     "  UPDATE study.outbox AS o SET state = 'cancelled', body = NULL, done_at = now(),"
     "    error = 'a message that it was made from was deleted'"
@@ -206,11 +211,26 @@ static const char blank_sql[] =
 
 static bool blank_derived(struct pg *pg, struct db_messages *batch, struct error *err)
 {
+    struct pg_array *digests = pg_array_create(PG_INT8_ARRAY);
+    struct pg_result *res = NULL;
+    bool ok;
+
     pg_args_reset(batch->args);
     for (int i = 0; i < 3; i++) {
         pg_arg_array(batch->args, batch->gone[i]);
     }
-    return pg_exec(pg, blank_sql, batch->args, NULL, err);
+    ok = pg_exec(pg, lock_derived_sql, batch->args, &res, err);
+    for (int row = 0; ok && row < pg_rows(res); row++) {
+        pg_array_int(digests, pg_int(res, row, 0));
+    }
+    if (ok && pg_rows(res) > 0) {
+        pg_args_reset(batch->args);
+        pg_arg_array(batch->args, digests);
+        ok = pg_exec(pg, blank_sql, batch->args, NULL, err);
+    }
+    pg_result_destroy(&res);
+    pg_array_destroy(&digests);
+    return ok;
 }
 
 bool db_messages_apply(struct pg *pg, struct db_messages *batch, struct db_message_counts *counts,
