@@ -131,4 +131,34 @@ bool queue_lengths(struct queue *queue, struct queue_lengths *lengths, struct er
 enum queue_list queue_list_of(struct str element);
 bool queue_push(struct queue *queue, enum queue_list list, struct str element, struct error *err);
 
+/*
+ * Where the first element stands that has all of the needles in it: in a leased batch, in control
+ * or suspect, or among the first and the last `most` / 2 of pending. Elements come over in slices.
+ */
+struct queue_hit {
+    bool found;
+    bool leased; /* in a batch; `list` is where it came from */
+    enum queue_list list;
+    int64_t ahead;            /* elements before it */
+    int64_t received_at_ms;   /* 0: cannot be read */
+    int64_t searched, length; /* of pending: less than its length means that some were not seen */
+};
+bool queue_find(struct queue *queue, const struct str *needles, size_t count, int64_t most,
+                struct queue_hit *hit, struct error *err);
+
+/* Batches that are leased now, the first to end first; at most `room`. */
+struct queue_lease {
+    char worker[20];
+    uint64_t number;
+    enum queue_list list;
+    int64_t elements;
+    int64_t ends_ms; /* from now; negative: has ended, and is about to be reaped */
+    int64_t crashes; /* of a batch of one: how often it stood alone in one that ended */
+};
+bool queue_leases(struct queue *queue, struct queue_lease *leases, size_t room, size_t *count,
+                  struct error *err);
+/* How often each of the first suspects stood alone in a batch that ended: those that did, and the
+ * highest count. */
+bool queue_crashes(struct queue *queue, int64_t *elements, int64_t *highest, struct error *err);
+
 #endif
