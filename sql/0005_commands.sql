@@ -22,6 +22,7 @@ CREATE TABLE study.feedback (
     answer      text NOT NULL CHECK (answer IN ('helped', 'wrong')),
     answered_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX feedback_by_time ON study.feedback (answered_at);
 
 -- Members who asked for their data. An operator hands it out; nothing is sent by itself.
 CREATE TABLE study.export_request (

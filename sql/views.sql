@@ -1,6 +1,7 @@
 -- Views, made anew after every migration; so they may be changed at will. They run with their
 -- owner's rights: nothing that a member wrote may be in one.
 
+DROP VIEW IF EXISTS study.digest_feedback;
 DROP VIEW IF EXISTS study.firing_progress;
 DROP VIEW IF EXISTS study.streak;
 DROP VIEW IF EXISTS study.member_day;
@@ -66,3 +67,14 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL study.streaks(d.days, t.today) c;
 
 GRANT SELECT ON study.member_day, study.streak TO study_worker, study_ctl, study_read;
+
+-- What members say of their digests, by how those came about; no member can be told from it.
+CREATE VIEW study.digest_feedback AS
+SELECT d.origin, d.language, d.model,
+       count(*) FILTER (WHERE f.answer = 'helped') AS helped,
+       count(*) FILTER (WHERE f.answer = 'wrong') AS wrong
+FROM study.feedback f
+JOIN study.digest d USING (digest_id)
+GROUP BY d.origin, d.language, d.model;
+
+GRANT SELECT ON study.digest_feedback TO study_worker, study_ctl, study_read;

@@ -63,6 +63,8 @@ static const struct description descriptions[METRIC_COUNT] = {
     [METRIC_RESTARTS_TOTAL] = {"study_worker_restarts_total", COUNTER, {"role"}, NULL, "Processes started again after they ended by themselves."},
     [METRIC_TCP_SOCKETS] = {"study_worker_tcp_sockets", GAUGE, {"state"}, NULL, "TCP sockets of this host by state."},
     [METRIC_UNSAFE] = {"study_worker_unsafe", GAUGE, {NULL}, NULL, "1 while allow_unsafe lets an unsafe Redis be used."},
+    [METRIC_FEEDBACK] = {"study_worker_feedback", GAUGE, {"answer"}, NULL, "What members said of digests within the last day, by the buttons under them."},
+    [METRIC_EXPORT_REQUESTS] = {"study_worker_export_requests", GAUGE, {NULL}, NULL, "Members who asked for their data and were not handed it."},
     [METRIC_PAUSED] = {"study_worker_paused", GAUGE, {"role"}, NULL, "1 while a role is paused."},
     [METRIC_BUILD_INFO] = {"study_worker_build_info", GAUGE, {"version"}, NULL, "Always 1."},
 };

@@ -39,6 +39,8 @@ enum metric {
     METRIC_RESTARTS_TOTAL,        /* counter {role} */
     METRIC_TCP_SOCKETS,           /* gauge {state} */
     METRIC_UNSAFE,                /* gauge: allow_unsafe is in use */
+    METRIC_FEEDBACK,              /* gauge {answer}: of the last day */
+    METRIC_EXPORT_REQUESTS,       /* gauge: not yet handed out */
     METRIC_PAUSED,                /* gauge {role}: a pause row exists */
     METRIC_BUILD_INFO,            /* gauge {version} */
     METRIC_COUNT

@@ -57,6 +57,7 @@ bool inspect_digest(struct pg *pg, int64_t digest_id, bool show_text, struct pg_
         "SELECT d.digest_id, s.name AS schedule, f.fire_at, d.team_id, d.user_id, d.state,"
         " d.origin, d.language, d.source_version, d.attempts, d.next_at, d.deadline, d.model,"
         " d.prompt_tokens, d.completion_tokens, d.error, d.created_at, d.made_at, d.lease_until,"
+        " (SELECT f.answer FROM study.feedback f WHERE f.digest_id = d.digest_id) AS feedback,"
         " CASE WHEN $2 OR d.result IS NULL THEN d.result ELSE '\"(hidden)\"'::jsonb END AS result"
         " FROM study.digest d JOIN study.schedule s USING (schedule_id)"
         " JOIN study.firing f USING (firing_id) WHERE d.digest_id = $1",

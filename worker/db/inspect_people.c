@@ -27,7 +27,8 @@ bool inspect_member(struct pg *pg, const char *team_id, const char *user_id, str
     pg_arg_cstr(args, user_id);
     return inspect_query(
         pg,
-        "SELECT m.team_id, m.user_id, m.language, m.time_zone, m.dm_channel_id, m.digests,"
+        "SELECT m.team_id, m.user_id, m.language, m.time_zone, m.digest_time, m.dm_channel_id, "
+        "m.digests,"
         " m.consent, m.noticed_at, m.created_at,"
         " (SELECT count(*) FROM study.message x WHERE x.team_id = m.team_id"
         "  AND x.user_id = m.user_id AND NOT x.deleted) AS messages,"
@@ -36,7 +37,9 @@ bool inspect_member(struct pg *pg, const char *team_id, const char *user_id, str
         " (SELECT count(*) FROM study.digest d WHERE d.team_id = m.team_id"
         "  AND d.user_id = m.user_id) AS digests_made_for,"
         " (SELECT count(*) FROM study.outbox o WHERE o.team_id = m.team_id"
-        "  AND o.target = m.user_id AND o.state = 'sent') AS replies_sent"
+        "  AND o.target = m.user_id AND o.state = 'sent') AS replies_sent,"
+        " (SELECT max(e.requested_at) FROM study.export_request e WHERE e.team_id = m.team_id"
+        "  AND e.user_id = m.user_id AND e.done_at IS NULL) AS export_asked_at"
         " FROM study.member m WHERE m.team_id = $1 AND m.user_id = $2",
         args, res, err);
 }

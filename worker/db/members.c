@@ -27,12 +27,13 @@ bool member_read(struct pg *pg, struct str team, struct str user, const char *fa
                  struct member *out, struct error *err)
 {
     static const char sql[] =
-        "SELECT COALESCE(m.language, t.language, $3), m.digests, m.consent = 'yes',"
+        "SELECT study.language_of(m.team_id, m.user_id, $3), m.digests, m.consent = 'yes',"
         "       m.noticed_at IS NOT NULL, COALESCE(to_char(m.digest_time, 'HH24:MI'), ''),"
         "       (SELECT count(*) FROM study.message n WHERE n.team_id = m.team_id"
         "           AND n.user_id = m.user_id AND NOT n.deleted),"
         "       (SELECT count(*) FROM study.digest d WHERE d.team_id = m.team_id"
-        "           AND d.user_id = m.user_id AND d.result IS NOT NULL)"
+        "           AND d.user_id = m.user_id AND d.result IS NOT NULL),"
+        "       m.standing IS NOT DISTINCT FROM 'external'"
         "  FROM study.member m JOIN study.team t USING (team_id)"
         " WHERE m.team_id = $1 AND m.user_id = $2";
     struct pg_args *args = member_args(team, user);
@@ -51,6 +52,7 @@ bool member_read(struct pg *pg, struct str team, struct str user, const char *fa
         snprintf(out->time, sizeof(out->time), "%.*s", STR_ARG(pg_str(res, 0, 4)));
         out->messages = pg_int(res, 0, 5);
         out->digests_got = pg_int(res, 0, 6);
+        out->external = pg_bool(res, 0, 7);
     }
     pg_result_destroy(&res);
     return true;

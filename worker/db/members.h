@@ -17,6 +17,7 @@
 /* `fallback`: the language where nobody told one. */
 struct member {
     bool known; /* false: nothing is recorded of them, they were forgotten for ever */
+    bool external; /* of another organisation, as Slack says */
     bool english;
     bool digests;
     bool agreed;         /* consent is yes */

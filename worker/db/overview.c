@@ -76,6 +76,24 @@ static bool read_ages(struct pg *pg, struct overview *o, struct error *err)
     return ok;
 }
 
+static bool read_members(struct pg *pg, struct overview *o, struct error *err)
+{
+    static const char sql[] = "SELECT count(*) FILTER (WHERE answer = 'helped'), count(*) FILTER "
+                              "(WHERE answer = 'wrong'),"
+                              " (SELECT count(*) FROM study.export_request WHERE done_at IS NULL)"
+                              " FROM study.feedback WHERE answered_at > now() - interval '1 day'";
+    struct pg_result *res = NULL;
+
+    if (!pg_exec(pg, sql, NULL, &res, err)) {
+        return false;
+    }
+    o->helped = pg_int(res, 0, 0);
+    o->wrong = pg_int(res, 0, 1);
+    o->export_requests = pg_int(res, 0, 2);
+    pg_result_destroy(&res);
+    return true;
+}
+
 static bool read_pauses(struct pg *pg, struct overview *o, struct error *err)
 {
     int64_t counts[OVERVIEW_PAUSABLE] = {0};
@@ -143,6 +161,6 @@ bool overview_read(struct pg *pg, struct overview *overview, struct error *err)
 {
     memset(overview, 0, sizeof(*overview));
     return read_states(pg, overview, err) && read_ages(pg, overview, err) &&
-           read_pauses(pg, overview, err) && read_budget(pg, overview, err) &&
-           read_schedules(pg, overview, err);
+           read_members(pg, overview, err) && read_pauses(pg, overview, err) &&
+           read_budget(pg, overview, err) && read_schedules(pg, overview, err);
 }

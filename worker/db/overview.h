@@ -35,6 +35,8 @@ struct overview {
     double outbox_oldest_s; /* 0: nothing unsent */
     double schedule_lag_s;  /* of the oldest firing, or schedule, that is due and not done */
     int64_t dead_events;
+    int64_t helped, wrong;   /* members' words on digests, of the last day */
+    int64_t export_requests; /* members who wait for their data */
     bool paused[OVERVIEW_PAUSABLE]; /* for some workspace or all */
     int64_t budget_tokens;          /* of this month, UTC */
     double budget_cost;

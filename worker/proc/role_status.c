@@ -125,6 +125,9 @@ static void set_database_gauges(const struct overview *o)
     for (size_t i = 0; i < OVERVIEW_PAUSABLE; i++) {
         metrics_set(METRIC_PAUSED, overview_pausable[i], NULL, o->paused[i]);
     }
+    metrics_set(METRIC_FEEDBACK, "helped", NULL, (double)o->helped);
+    metrics_set(METRIC_FEEDBACK, "wrong", NULL, (double)o->wrong);
+    metrics_set(METRIC_EXPORT_REQUESTS, NULL, NULL, (double)o->export_requests);
     metrics_set(METRIC_BUDGET_TOKENS, NULL, NULL, (double)o->budget_tokens);
     metrics_set(METRIC_BUDGET_COST, NULL, NULL, o->budget_cost);
     metrics_set(METRIC_BUDGET_GONE, NULL, NULL, o->budget_gone);

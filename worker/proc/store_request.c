@@ -40,6 +40,7 @@ struct request_terms request_terms_of(const struct config *config)
         .language = config_string(config, "digest", "language"),
         .opt_in = strcmp(config_string(config, "privacy", "consent"), "opt_in") == 0,
         .private_channels = config_bool(config, "privacy", "private_channels"),
+        .external_members = config_bool(config, "privacy", "external_members"),
     };
 }
 
@@ -358,7 +359,8 @@ static bool know_member(struct asked *a, struct error *err)
 static bool answer(struct asked *a, struct error *err)
 {
     a->words = request_words_of(a->member.english);
-    if (a->request->verb == REQUEST_REFUSED) {
+    if (a->request->verb == REQUEST_REFUSED ||
+        (a->member.external && !a->terms->external_members)) {
         say_plain(a, a->words->refused);
         return true;
     }

@@ -18,6 +18,7 @@ struct request_terms {
     const char *language; /* where nobody told one */
     bool opt_in;          /* [privacy] consent */
     bool private_channels;
+    bool external_members;
 };
 struct request_terms request_terms_of(const struct config *config);
 

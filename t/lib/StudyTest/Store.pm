@@ -9,12 +9,13 @@ package StudyTest::Store;
 #   $store->rows('SELECT text FROM study.message')
 #
 # Options: dir; config => { of the worker }; lease => '3s'; worker => 0 leaves it stopped;
-# durable.
+# durable; slack_url, where deliver is to run, too.
 
 use strict;
 use warnings;
 
 use DBI ();
+use HTTP::Tiny ();
 use JSON::PP ();
 use Time::HiRes ();
 
@@ -39,7 +40,7 @@ sub start {
     $config{log}{level} //= 'debug';
     $self->{worker} = StudyTest::Worker->new(
         dir => "$dir/worker", redis => $self->{redis}, postgres => $self->{pg}, config => \%config,
-        slack_url => 'http://127.0.0.1:9/', openai_url => 'http://127.0.0.1:9/',
+        slack_url => $opt{slack_url} // 'http://127.0.0.1:9/', openai_url => 'http://127.0.0.1:9/',
     );
     $self->{worker}->migrate;
     $self->{worker}->start(wait => 0) if $opt{worker} // 1;
@@ -87,6 +88,41 @@ sub trigger {
     my ($self, $name, %header) = @_;
     $self->push_raw('control', $self->element("schedule=$name",
         kind => 'trigger', content_type => 'application/x-www-form-urlencoded', %header));
+    return;
+}
+
+sub _form { my (%field) = @_; return HTTP::Tiny->new->www_form_urlencode(\%field) }
+
+# A slash command; a field given as undef is left out.
+sub command {
+    my ($self, %in) = @_;
+
+    my $header = delete $in{header} // {};
+    my %field = (
+        token => 'legacy', team_id => 'T0STUDY', team_domain => 't0study', channel_id => 'C0STUDY', channel_name => 'study',
+        user_id => 'U000001', user_name => 'member1', command => '/study', text => '', api_app_id => 'A0STUDY',
+        is_enterprise_install => 'false', trigger_id => sprintf('%d.%d.%06d', time, $$, ++$self->{serial}), %in,
+    );
+    delete $field{$_} for grep { !defined $field{$_} } keys %field;
+    $self->push_raw('control', $self->element(_form(%field),
+        kind => 'command', content_type => 'application/x-www-form-urlencoded', %$header));
+    return;
+}
+
+# A press of a button; MORE goes over the payload.
+sub press {
+    my ($self, $user, $action, $value, %more) = @_;
+
+    my %payload = (
+        type => 'block_actions', team => { id => 'T0STUDY', domain => 't0study' }, api_app_id => 'A0STUDY',
+        user => { id => $user, username => 'member1', team_id => 'T0STUDY' }, enterprise => undef,
+        is_enterprise_install => JSON::PP::false, container => { type => 'message', channel_id => 'D000001' },
+        trigger_id => sprintf('%d.%d.%06d', time, $$, ++$self->{serial}),
+        actions => [ { type => 'button', action_id => $action, value => "$value", block_id => 'b1', action_ts => '1700000000.000100' } ],
+        %more,
+    );
+    $self->push_raw('control', $self->element(_form(payload => $JSON->encode(\%payload)),
+        kind => 'interaction', content_type => 'application/x-www-form-urlencoded'));
     return;
 }
 
