@@ -137,7 +137,6 @@ static void arrays(void **state)
     pg_arg_array(args, times);
     pg_arg_array(args, blobs);
     pg_arg_array(args, none);
-    pg_array_reset(texts); /* copied: what follows does not matter */
     struct pg_result *res = query(
         pg,
         "SELECT t, i, b, (extract(epoch FROM ts) * 1000000)::bigint, x, cardinality($6)"

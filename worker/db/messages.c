@@ -135,6 +135,7 @@ void db_messages_add(struct db_messages *batch, const struct db_message *m)
 #define NEWEST(column) column " = CASE WHEN " NEWER " THEN excluded." column " ELSE m." column " END"
 
 static const char apply_sql[] =
+    "WITH row AS ("
     "INSERT INTO study.message AS m (team_id, channel_id, ts, thread_ts, user_id, subtype, text,"
     "  files, posted_at, accepted_at, edited_ts, edited_event_ts, deleted)"
     " SELECT n.team_id, n.channel_id, n.ts, n.thread_ts, n.user_id, n.subtype, n.text,"
@@ -164,7 +165,9 @@ static const char apply_sql[] =
     "  OR excluded.accepted_at < m.accepted_at"
     "  OR (m.thread_ts IS NULL AND excluded.thread_ts IS NOT NULL)"
     "  OR (m.user_id IS NULL AND excluded.user_id IS NOT NULL)"
-    " RETURNING xmax = 0, deleted";
+    " RETURNING xmax = 0 AS fresh, deleted"
+    ") SELECT count(*) FILTER (WHERE fresh AND NOT deleted),"
+    "  count(*) FILTER (WHERE NOT fresh AND NOT deleted), count(*) FILTER (WHERE deleted) FROM row";
 /* clang-format on */
 
 /*
@@ -238,7 +241,7 @@ bool db_messages_apply(struct pg *pg, struct db_messages *batch, struct db_messa
 {
     size_t rows = pg_array_size(batch->col[COL_TEAM]);
     size_t deletions = pg_array_size(batch->gone[0]);
-    size_t dead_rows = 0;
+    size_t dead_rows;
     struct pg_result *res = NULL;
 
     *counts = (struct db_message_counts){0};
@@ -252,15 +255,9 @@ bool db_messages_apply(struct pg *pg, struct db_messages *batch, struct db_messa
     if (!pg_exec(pg, apply_sql, batch->args, &res, err)) {
         return false;
     }
-    for (int i = 0; i < pg_rows(res); i++) {
-        if (pg_bool(res, i, 1)) {
-            dead_rows++;
-        } else if (pg_bool(res, i, 0)) {
-            counts->stored++;
-        } else {
-            counts->changed++;
-        }
-    }
+    counts->stored = (size_t)pg_int(res, 0, 0);
+    counts->changed = (size_t)pg_int(res, 0, 1);
+    dead_rows = (size_t)pg_int(res, 0, 2);
     pg_result_destroy(&res);
 
     /* A message that came after its deletion touches the tombstone, too. */

@@ -53,7 +53,8 @@ void pg_arg_double(struct pg_args *args, double v);
 void pg_arg_time(struct pg_args *args, int64_t unix_us); /* timestamptz; INT64_MIN is NULL */
 void pg_arg_bytes(struct pg_args *args, struct str s);   /* bytea */
 
-/* Array parameters for unnest($1::text[], ...), sent in binary; copied as they are added. */
+/* Array parameters for unnest($1::text[], ...), sent in binary. Elements are copied as they are
+ * added; the array is borrowed until pg_exec has returned. */
 enum pg_array_type {
     PG_TEXT_ARRAY,
     PG_INT8_ARRAY,

@@ -290,9 +290,6 @@ void pg_arg_array(struct pg_args *args, const struct pg_array *array)
         return;
     }
     /* Without elements there are no dimensions, and the last two words are not there. */
-    put_copy(args, array_oids[array->type].array,
-             (struct str){array->data.data, some ? array->data.len : 12}, 1);
-    if (args->problem == NULL) {
-        memcpy(args->copies[args->count - 1], header, some ? ARRAY_HEADER : 12);
-    }
+    memcpy(array->data.data, header, sizeof(header));
+    put(args, array_oids[array->type].array, array->data.data, some ? array->data.len : 12, 1);
 }

@@ -42,6 +42,9 @@ void store_item_read(struct store_item *item, struct str element, bool marked,
         event_bury_unread(&item->event);
     } else if (envelope_parse(&item->envelope, element, &err)) {
         event_read(&item->event, &item->envelope, rules);
+        if (item->event.effect == EVENT_MESSAGE) {
+            envelope_clear(&item->envelope); /* of which nothing is used any more */
+        }
     } else {
         event_bury_envelope(&item->event, &err);
     }
