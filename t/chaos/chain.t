@@ -69,13 +69,14 @@ my %schedules = (
     evening => { team => 'T0CHAOSA', next => $minute, every => 60 },
     room => { team => 'T0CHAOSB', channel => 'C0ROOMB1' },
 );
-$chain->dbh->do(q{UPDATE study.schedule SET cron = '* * * * *', missed = 'all', next_at = to_timestamp(?) WHERE name = 'daily'}, undef, $minute);
+$chain->dbh->do('DELETE FROM study.schedule');
 $chain->dbh->do('INSERT INTO study.team (team_id) SELECT unnest(?::text[]) ON CONFLICT DO NOTHING', undef,
     [ sort keys %{ StudyTest::Chaos::Load->places } ]);
 $chain->dbh->do(
-    q{INSERT INTO study.schedule (name, team_id, channel_id, kind, cron, time_zone, missed, next_at) VALUES}
-        . q{ ('evening', 'T0CHAOSA', NULL, 'daily', '* * * * *', 'Europe/Stockholm', 'all', to_timestamp(?)),}
-        . q{ ('room', 'T0CHAOSB', 'C0ROOMB1', 'weekly', '0 0 29 2 *', 'UTC', 'all', NULL)}, undef, $minute,
+    q{INSERT INTO study.schedule (name, scope, team_id, channel_id, kind, cron, time_zone, missed, next_at) VALUES}
+        . q{ ('daily', 'workspace', NULL, NULL, 'daily', '* * * * *', 'Asia/Seoul', 'all', to_timestamp($1)),}
+        . q{ ('evening', 'workspace', 'T0CHAOSA', NULL, 'daily', '* * * * *', 'Europe/Stockholm', 'all', to_timestamp($1)),}
+        . q{ ('room', 'channel', 'T0CHAOSB', 'C0ROOMB1', 'weekly', '0 0 29 2 *', 'UTC', 'all', NULL)}, undef, $minute,
 );
 $chain->dbh->do($_) for (
     q{CREATE FUNCTION public.chaos_disk() RETURNS trigger LANGUAGE plpgsql AS $$
