@@ -41,36 +41,52 @@ bool db_firing_trigger(struct pg *pg, struct str schedule, struct str identity,
     return true;
 }
 
-bool db_firings_insert(struct pg *pg, int64_t schedule_id, const char *time_zone,
-                       const struct firing_time *times, size_t count, int64_t *added,
+bool db_firings_insert(struct pg *pg, int64_t schedule_id, const struct firing_new *firings,
+                       size_t count, int64_t timely_at, struct firing_added *added,
                        struct error *err)
 {
     static const char sql[] =
-        "INSERT INTO study.firing (schedule_id, time_zone, fire_at, state, done_at)"
-        " SELECT $1, $2, t.at, CASE WHEN t.skipped THEN 'skipped' ELSE 'waiting' END,"
-        "  CASE WHEN t.skipped THEN now() END"
-        " FROM unnest($3::timestamptz[], $4::boolean[]) AS t (at, skipped)"
-        " ON CONFLICT (schedule_id, time_zone, fire_at, digest_time)"
-        " WHERE trigger_key IS NULL DO NOTHING";
+        "WITH added AS ("
+        "  INSERT INTO study.firing (schedule_id, time_zone, fire_at, digest_time, state, done_at)"
+        "  SELECT $1, t.zone, t.at, NULLIF(t.digest_time, '')::time,"
+        "   CASE WHEN t.skipped THEN 'skipped' ELSE 'waiting' END, CASE WHEN t.skipped THEN now() "
+        "END"
+        "  FROM unnest($2::text[], $3::timestamptz[], $4::text[], $5::boolean[])"
+        "   AS t (zone, at, digest_time, skipped)"
+        "  ON CONFLICT (schedule_id, time_zone, fire_at, digest_time) WHERE trigger_key IS NULL"
+        "   DO NOTHING"
+        "  RETURNING state, fire_at)"
+        " SELECT count(*), count(*) FILTER (WHERE state = 'skipped'),"
+        "  count(*) FILTER (WHERE state <> 'skipped' AND fire_at <= $6) FROM added";
     struct pg_args *args = pg_args_create();
+    struct pg_array *zones = pg_array_create(PG_TEXT_ARRAY);
     struct pg_array *at = pg_array_create(PG_TIMESTAMPTZ_ARRAY);
+    struct pg_array *times = pg_array_create(PG_TEXT_ARRAY);
     struct pg_array *skipped = pg_array_create(PG_BOOL_ARRAY);
     struct pg_result *res = NULL;
 
     for (size_t i = 0; i < count; i++) {
-        pg_array_time(at, times[i].at * 1000000);
-        pg_array_bool(skipped, times[i].skipped);
+        pg_array_str(zones, str_of(firings[i].time_zone));
+        pg_array_time(at, firings[i].at * 1000000);
+        pg_array_str(times, str_of(firings[i].digest_time));
+        pg_array_bool(skipped, firings[i].skipped);
     }
     pg_arg_int(args, schedule_id);
-    pg_arg_cstr(args, time_zone);
+    pg_arg_array(args, zones);
     pg_arg_array(args, at);
+    pg_arg_array(args, times);
     pg_arg_array(args, skipped);
+    pg_arg_time(args, timely_at * 1000000);
     bool ok = run(pg, sql, &args, &res, err);
     if (ok) {
-        *added = pg_affected(res);
-        pg_result_destroy(&res);
+        added->all = pg_int(res, 0, 0);
+        added->skipped = pg_int(res, 0, 1);
+        added->late = pg_int(res, 0, 2);
     }
+    pg_result_destroy(&res);
+    pg_array_destroy(&zones);
     pg_array_destroy(&at);
+    pg_array_destroy(&times);
     pg_array_destroy(&skipped);
     return ok;
 }

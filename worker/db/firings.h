@@ -26,15 +26,22 @@
 bool db_firing_trigger(struct pg *pg, struct str schedule, struct str identity,
                        int64_t received_at_us, bool *known, struct error *err);
 
-struct firing_time {
-    int64_t at; /* Unix seconds */
+struct firing_new {
+    const char *time_zone;
+    const char *digest_time; /* of a member_clock; "": the schedule's own time */
+    int64_t at;              /* Unix seconds */
     bool skipped;
 };
 
-/* Those that are not there yet; *added counts them. In the transaction that advances the schedule.
+/*
+ * Those that are not there yet: how many, how many of them are skipped, and how many of the rest
+ * are no younger than `timely_at` (Unix seconds). In the transaction that advances the schedule.
  */
-bool db_firings_insert(struct pg *pg, int64_t schedule_id, const char *time_zone,
-                       const struct firing_time *times, size_t count, int64_t *added,
+struct firing_added {
+    int64_t all, skipped, late;
+};
+bool db_firings_insert(struct pg *pg, int64_t schedule_id, const struct firing_new *firings,
+                       size_t count, int64_t timely_at, struct firing_added *added,
                        struct error *err);
 
 struct firing_claim {
@@ -76,6 +83,12 @@ enum firing_slice { FIRING_MORE, FIRING_DONE, FIRING_BUSY, FIRING_LOST };
  * with its items. A record is a message that counts (study.is_record), of the schedule's workspace
  * and channel, accepted before T, posted within the kind's window (daily 48 hours, weekly 8 days),
  * and in no digest of the schedule. Members who want none, or said no, get none.
+ *
+ * A firing by members' clocks is for those who go by its clock at that moment, and for the study
+ * days that had ended by T and began within the window (daily two, weekly eight); so one who
+ * changes zones or times between two firings finds everything in the next. A trigger of the same
+ * schedule is for all its members and up to T. What a weekly one has had is not digested by a daily
+ * one again.
  *
  * FIRING_BUSY: another firing of the same schedule is at it, try again. FIRING_LOST: not ours.
  * A message that is deleted at this moment may become an item: whoever reads items skips deleted

@@ -13,6 +13,11 @@ struct scope {
     struct str team, channel; /* absent: all */
     struct str cursor_team, cursor_user;
     int64_t fire_at_us, from_us;
+    struct str claiming; /* schedules in whose digests a message must not be yet */
+    /* Of a firing by members' clocks; absent otherwise. */
+    struct str zones; /* theirs, as in their rows */
+    struct str digest_time;
+    struct str time_zone, day_starts, first_day, end_day; /* the study days, end_day not included */
 };
 
 static bool lock_schedule(struct pg *pg, int64_t schedule_id, bool *locked, struct error *err)
@@ -38,9 +43,22 @@ static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct s
     static const char sql[] =
         "SELECT s.team_id, s.channel_id, COALESCE(f.cursor_team::text, s.team_id::text, ''),"
         "  COALESCE(f.cursor_user::text, ''), (extract(epoch FROM f.fire_at) * 1000000)::bigint,"
-        "  (extract(epoch FROM f.fire_at - CASE s.kind WHEN 'weekly' THEN interval '192 hours'"
-        "    ELSE interval '48 hours' END) * 1000000)::bigint"
-        " FROM study.firing f JOIN study.schedule s USING (schedule_id)"
+        "  (extract(epoch FROM f.fire_at - make_interval(hours => 24 *"
+        "    (w.days + CASE WHEN z.name IS NULL THEN 0 ELSE 2 END))) * 1000000)::bigint,"
+        "  (SELECT array_agg(o.schedule_id) FROM study.schedule o WHERE o.schedule_id = "
+        "s.schedule_id"
+        "    OR (s.scope = 'member' AND o.scope = 'member'"
+        "     AND s.kind = 'daily' AND o.kind = 'weekly')),"
+        "  CASE WHEN z.name IS NOT NULL THEN f.time_zone || ARRAY("
+        "    SELECT c.zone FROM study.schedule_clock c WHERE c.schedule_id = s.schedule_id"
+        "     AND c.time_zone = f.time_zone AND c.zone <> f.time_zone"
+        "     AND c.digest_time IS NOT DISTINCT FROM f.digest_time) END,"
+        "  f.digest_time, z.name, g.day_starts, t.today - w.days, t.today"
+        " FROM study.firing f JOIN study.schedule s USING (schedule_id) CROSS JOIN study.setting g"
+        " CROSS JOIN LATERAL (SELECT CASE WHEN s.scope = 'member' AND f.trigger_key IS NULL"
+        "   THEN study.valid_zone(f.time_zone, 'UTC') END AS name OFFSET 0) z"
+        " CROSS JOIN LATERAL (SELECT CASE s.kind WHEN 'weekly' THEN 8 ELSE 2 END AS days) w"
+        " CROSS JOIN LATERAL (SELECT study.study_day(f.fire_at, z.name, g.day_starts) AS today) t"
         " WHERE f.firing_id = $1 AND f.claim_token = $2::text::uuid"
         " FOR NO KEY UPDATE OF f";
     struct pg_args *args = pg_args_create();
@@ -56,6 +74,13 @@ static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct s
         scope->cursor_user = pg_str(*res, 0, 3);
         scope->fire_at_us = pg_int(*res, 0, 4);
         scope->from_us = pg_int(*res, 0, 5);
+        scope->claiming = pg_str(*res, 0, 6);
+        scope->zones = pg_str(*res, 0, 7);
+        scope->digest_time = pg_str(*res, 0, 8);
+        scope->time_zone = pg_str(*res, 0, 9);
+        scope->day_starts = pg_str(*res, 0, 10);
+        scope->first_day = pg_str(*res, 0, 11);
+        scope->end_day = pg_str(*res, 0, 12);
     }
     return ok;
 }
@@ -65,12 +90,26 @@ static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct s
  * row, must not be given a choice. So there is no join in it: each member's messages come from one
  * index scan (an aggregate is not flattened), whether one is in a digest from one look at the key
  * (a value, where NOT EXISTS would be a join), and each digest has its number before its row.
+ *
+ * A firing by members' clocks walks those who go by its own: the index has them together, so that a
+ * thousand clocks cost no more than one. It takes whole study days, those that had ended; and of a
+ * daily schedule none that a weekly one has had: Sunday's are told on Monday, and not once more on
+ * Tuesday.
  */
+#define MEMBER "team_id, user_id, digests AND consent <> 'no' AS wanted"
+#define BEHIND "(team_id, user_id) > ($6, $7) AND ($4 IS NULL OR team_id = $4)"
+
 static const char slice_sql[] =
     "WITH slice AS MATERIALIZED ("
-    "  SELECT team_id, user_id, digests AND consent <> 'no' AS wanted FROM study.member"
-    "  WHERE (team_id, user_id) > ($6, $7) AND ($4 IS NULL OR team_id = $4)"
-    "  ORDER BY team_id, user_id LIMIT $8),"
+    "  (SELECT " MEMBER " FROM study.member WHERE $15 IS NULL AND " BEHIND
+    "   ORDER BY team_id, user_id LIMIT $8)"
+    "  UNION ALL"
+    "  (SELECT m.* FROM unnest($15::text::text[]) AS z (name) CROSS JOIN LATERAL ("
+    "    SELECT " MEMBER " FROM study.member"
+    "    WHERE COALESCE(time_zone, '') = z.name"
+    "     AND COALESCE(digest_time, '24:00'::time) = COALESCE($16::text::time, '24:00'::time)"
+    "     AND " BEHIND "    ORDER BY team_id, user_id LIMIT $8) m"
+    "   ORDER BY team_id, user_id LIMIT $8)),"
     " records AS MATERIALIZED ("
     "  SELECT nextval('study.digest_digest_id_seq') AS digest_id, s.team_id, s.user_id,"
     "   r.channels, r.stamps"
@@ -79,11 +118,15 @@ static const char slice_sql[] =
     "   FROM study.message m"
     "   WHERE m.team_id = s.team_id AND m.user_id = s.user_id AND NOT m.deleted"
     "    AND m.posted_at >= $9 AND m.accepted_at < $10 AND ($5 IS NULL OR m.channel_id = $5)"
+    "    AND ($18 IS NULL OR (study.study_day(m.posted_at, $18, $19::text::time) >= $20::text::date"
+    "     AND study.study_day(m.posted_at, $18, $19::text::time) < $21::text::date))"
     "    AND study.is_record(m.text, m.files)"
     "    AND ($14 OR (SELECT c.private FROM study.channel c WHERE c.team_id = m.team_id"
     "     AND c.channel_id = m.channel_id) IS NOT TRUE)"
     "    AND (SELECT i.digest_id FROM study.digest_item i WHERE i.team_id = m.team_id"
-    "     AND i.channel_id = m.channel_id AND i.ts = m.ts AND i.schedule_id = $3) IS NULL) r"
+    "     AND i.channel_id = m.channel_id AND i.ts = m.ts AND i.schedule_id = ANY "
+    "($17::text::bigint[])"
+    "     LIMIT 1) IS NULL) r"
     "  WHERE s.wanted AND r.stamps IS NOT NULL),"
     " owed AS ("
     "  INSERT INTO study.digest (digest_id, firing_id, schedule_id, team_id, user_id, deadline)"
@@ -129,6 +172,13 @@ static bool collect(struct pg *pg, const struct firing_claim *claim, const struc
     pg_arg_int(args, limits->lease_ms);
     pg_arg_bool(args, limits->overdue);
     pg_arg_bool(args, limits->private_channels);
+    pg_arg_str(args, scope->zones);
+    pg_arg_str(args, scope->digest_time);
+    pg_arg_str(args, scope->claiming);
+    pg_arg_str(args, scope->time_zone);
+    pg_arg_str(args, scope->day_starts);
+    pg_arg_str(args, scope->first_day);
+    pg_arg_str(args, scope->end_day);
     bool ok = pg_exec(pg, slice_sql, args, &res, err);
     if (ok && pg_rows(res) != 1) {
         ok = error_set(err, ERROR_LOST, "firing %lld is no longer ours",

@@ -17,7 +17,8 @@ bool db_schedules_due(struct pg *pg, struct schedule_due out[SCHEDULES_MAX], siz
      */
     static const char sql[] =
         "SELECT schedule_id, name, cron, time_zone, missed, floor(extract(epoch FROM next_at))"
-        "  ::bigint, floor(extract(epoch FROM now()))::bigint"
+        "  ::bigint, floor(extract(epoch FROM now()))::bigint,"
+        "  COALESCE(extract(epoch FROM missed_window)::bigint, -1), scope = 'member'"
         " FROM study.schedule WHERE NOT paused AND (next_at IS NULL OR next_at <= now())"
         " ORDER BY next_at NULLS FIRST LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED";
     struct pg_args *args = pg_args_create();
@@ -41,6 +42,8 @@ bool db_schedules_due(struct pg *pg, struct schedule_due out[SCHEDULES_MAX], siz
         s->reckoned = !pg_is_null(res, row, 5);
         s->next_at = pg_int(res, row, 5);
         *now = pg_int(res, row, 6);
+        s->window_s = pg_int(res, row, 7);
+        s->by_member = pg_bool(res, row, 8);
     }
     pg_result_destroy(&res);
     return ok;

@@ -23,8 +23,10 @@ struct schedule_due {
     char cron[801];      /* 200 characters */
     char time_zone[257]; /* 64 characters */
     enum schedule_missed missed;
-    bool reckoned;   /* false: next_at is NULL */
-    int64_t next_at; /* Unix seconds */
+    int64_t window_s; /* how old a missed firing may be; -1: the setting */
+    bool by_member;   /* of scope `member`: it has clocks (db/clocks.h) */
+    bool reckoned;    /* false: next_at is NULL */
+    int64_t next_at;  /* Unix seconds */
 };
 
 /*

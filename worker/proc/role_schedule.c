@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "db/clocks.h"
 #include "db/firings.h"
 #include "db/retention.h"
 #include "proc/catchup.h"
@@ -26,10 +27,11 @@
 #define HELD_MAX       32
 #define LEASE_MS       15000
 #define SLICE_MEMBERS  1000
-#define POLL_MS        1000 /* the safety net under NOTIFY */
-#define WAITING_MS     100  /* between two looks at accept logs that have not caught up */
-#define LOCKED_MS      50   /* what is due is in other hands */
-#define BROKEN_MS      5000 /* an operator must act: a table or a right is missing */
+#define POLL_MS        1000  /* the safety net under NOTIFY */
+#define WAITING_MS     100   /* between two looks at accept logs that have not caught up */
+#define LOCKED_MS      50    /* what is due is in other hands */
+#define CLOCKS_MS      10000 /* members' rows name a new time zone or time */
+#define BROKEN_MS      5000  /* an operator must act: a table or a right is missing */
 #define SWEEP_MS       60000
 #define SWEEP_MORE_MS  250 /* while there is more: a backlog of days goes in minutes */
 #define SWEEP_ROWS     1000
@@ -51,7 +53,7 @@ struct scheduler {
     int64_t max_wait_ms, window_s, deadline_ms;
     struct held held[HELD_MAX];
     size_t held_count;
-    int64_t renew_at_ms;
+    int64_t renew_at_ms, clocks_at_ms;
     int64_t retention_s, give_up_s, sweep_at_ms, deadline_pg_ms;
     bool private_channels;
     bool listening;
@@ -89,6 +91,12 @@ static bool advance(struct scheduler *s, bool *more, struct error *err)
 {
     struct due_counts counts;
 
+    if (clock_boot_ms() >= s->clocks_at_ms) {
+        if (!db_clocks_follow(s->pg, err)) {
+            return false;
+        }
+        s->clocks_at_ms = clock_boot_ms() + CLOCKS_MS;
+    }
     if (!due_advance(s->pg, s->window_s, &counts, err)) {
         return false;
     }
@@ -96,6 +104,7 @@ static bool advance(struct scheduler *s, bool *more, struct error *err)
         metrics_add(METRIC_FIRINGS_TOTAL, "fired", NULL, (double)counts.fired);
         metrics_add(METRIC_FIRINGS_TOTAL, "made_up", NULL, (double)counts.made_up);
         metrics_add(METRIC_FIRINGS_TOTAL, "skipped", NULL, (double)counts.skipped);
+        metrics_add(METRIC_FIRINGS_TOTAL, "unknown_zone", NULL, (double)counts.unknown_zone);
     }
     if (counts.made_up + counts.skipped > 0) {
         log_warn("firings were missed: %" PRId64 " made up, %" PRId64 " skipped", counts.made_up,

@@ -178,6 +178,13 @@ bool cron_parse(struct cron *cron, struct str line, struct error *err)
     return true;
 }
 
+void cron_set_time(struct cron *cron, unsigned hour, unsigned minute)
+{
+    cron->hours = UINT32_C(1) << hour;
+    cron->minutes = UINT64_C(1) << minute;
+    cron->any_hour = false;
+}
+
 /* --- the calendar --- */
 
 static int64_t floor_div(int64_t a, int64_t b)

@@ -36,6 +36,9 @@ struct cron {
 /* ERROR_INPUT names the field and what it may hold. */
 bool cron_parse(struct cron *cron, struct str line, struct error *err);
 
+/* The same days, at one fixed time. */
+void cron_set_time(struct cron *cron, unsigned hour, unsigned minute);
+
 /*
  * The first firing strictly after `after` (Unix seconds) in the zone (which zone_exists must know).
  * False when there is none within the years that a calendar needs to repeat itself: "0 0 31 2 *".

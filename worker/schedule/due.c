@@ -1,11 +1,10 @@
 /* Due schedules: the plan, and carrying it out. */
-#include "schedule/due.h"
+#include "schedule/due_batch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "db/firings.h"
 #include "schedule/zone.h"
 
 static enum due_fate fate_of(enum schedule_missed missed, int64_t age, int64_t window, bool latest)
@@ -37,26 +36,55 @@ void due_plan(const struct cron *cron, const char *zone, enum schedule_missed mi
     }
 }
 
-static bool insert(struct pg *pg, const struct schedule_due *s, const struct due_plan *plan,
-                   struct due_counts *counts, struct error *err)
+bool due_batch_add(struct due_batch *batch, const char *time_zone, const char *digest_time,
+                   const struct due_plan *plan, struct error *err)
 {
-    struct firing_time *times = calloc(plan->count + 1, sizeof(*times));
-    int64_t added = 0;
+    if (batch->room - batch->count < plan->count) {
+        size_t room = 2 * batch->room + plan->count;
+        struct firing_new *list = realloc(batch->list, room * sizeof(*list));
 
-    if (times == NULL) {
-        return error_set(err, ERROR_SYSTEM, "no memory");
+        if (list == NULL) {
+            return error_set(err, ERROR_SYSTEM, "no memory");
+        }
+        batch->list = list;
+        batch->room = room;
     }
     for (size_t i = 0; i < plan->count; i++) {
-        times[i].at = plan->times[i].at;
-        times[i].skipped = plan->times[i].fate == DUE_SKIPPED;
-        counts->fired += plan->times[i].fate == DUE_FIRED;
-        counts->made_up += plan->times[i].fate == DUE_MADE_UP;
-        counts->skipped += plan->times[i].fate == DUE_SKIPPED;
+        batch->list[batch->count++] = (struct firing_new){
+            .time_zone = time_zone,
+            .digest_time = digest_time,
+            .at = plan->times[i].at,
+            .skipped = plan->times[i].fate == DUE_SKIPPED,
+        };
     }
-    bool ok = plan->count == 0 ||
-              db_firings_insert(pg, s->schedule_id, s->time_zone, times, plan->count, &added, err);
-    free(times);
-    return ok && db_schedule_advance(pg, s->schedule_id, plan->next_at, err);
+    return true;
+}
+
+bool due_batch_insert(struct due_batch *batch, struct pg *pg, int64_t schedule_id, int64_t now,
+                      struct due_counts *counts, struct error *err)
+{
+    struct firing_added added = {.all = 0};
+
+    bool ok = batch->count == 0 || db_firings_insert(pg, schedule_id, batch->list, batch->count,
+                                                     now - DUE_TIMELY_S, &added, err);
+    if (ok) {
+        counts->fired += added.all - added.skipped - added.late;
+        counts->made_up += added.late;
+        counts->skipped += added.skipped;
+    }
+    free(batch->list);
+    *batch = (struct due_batch){.list = NULL};
+    return ok;
+}
+
+static bool insert(struct pg *pg, const struct schedule_due *s, const struct due_plan *plan,
+                   int64_t now, struct due_counts *counts, struct error *err)
+{
+    struct due_batch batch = {.list = NULL};
+
+    return due_batch_add(&batch, s->time_zone, "", plan, err) &&
+           due_batch_insert(&batch, pg, s->schedule_id, now, counts, err) &&
+           db_schedule_advance(pg, s->schedule_id, plan->next_at, err);
 }
 
 static bool advance(struct pg *pg, const struct schedule_due *s, int64_t window_s, int64_t now,
@@ -69,10 +97,14 @@ static bool advance(struct pg *pg, const struct schedule_due *s, int64_t window_
     if (!zone_exists(s->time_zone)) {
         error_set(&why, ERROR_INPUT, "there is no time zone \"%s\"", s->time_zone);
     } else if (cron_parse(&cron, str_of(s->cron), &why)) {
+        window_s = s->window_s >= 0 ? s->window_s : window_s;
+        if (s->by_member) {
+            return due_clocks_advance(pg, s, &cron, window_s, now, counts, err);
+        }
         if (s->reckoned) {
             due_plan(&cron, s->time_zone, s->missed, window_s, s->next_at, now, plan);
             counts->more |= plan->next_at <= now;
-            return insert(pg, s, plan, counts, err);
+            return insert(pg, s, plan, now, counts, err);
         }
         if (cron_next(&cron, s->time_zone, now, &next)) {
             return db_schedule_advance(pg, s->schedule_id, next, err);

@@ -34,12 +34,14 @@ void due_plan(const struct cron *cron, const char *zone, enum schedule_missed mi
               int64_t window_s, int64_t next_at, int64_t now, struct due_plan *plan);
 
 /*
- * Advances every schedule that is due, a transaction for all: firings inserted, next_at moved on. A
+ * Advances every schedule that is due, and the clocks of those that go by members', a transaction
+ * for all: firings inserted, next_at moved on. window_s counts where a schedule has none. A
  * cron line or a zone that is no good is logged once and never due again until it is changed.
  */
 struct due_counts {
     int64_t fired, made_up, skipped;
-    bool more; /* call again at once */
+    int64_t unknown_zone; /* went by the schedule's zone, as the members' is not known */
+    bool more;            /* call again at once */
 };
 bool due_advance(struct pg *pg, int64_t window_s, struct due_counts *counts, struct error *err);
 
