@@ -2,18 +2,16 @@
 
 -- A member who is to be forgotten. The row stands before anything is erased, and it is what keeps
 -- what was erased from coming back: the store writes no message of theirs that was posted before
--- `before`, whoever brings it, and no row of the member for one. It holds nothing but the id, which
--- it needs to know them by; and once everything that old is past retention it goes, too, unless it
--- is for ever (`before` is infinity).
+-- `before`, whoever brings it, and no row of the member for one. It stays for good (Slack's history
+-- does, too), and holds nothing but the id, which it needs to know them by.
 CREATE TABLE study.forgotten (
     team_id       study.slack_id NOT NULL,
     user_id       study.slack_id NOT NULL,
-    before        timestamptz NOT NULL,
+    before        timestamptz NOT NULL,                 -- infinity: nothing, ever again
     delete_dms    boolean NOT NULL DEFAULT false,       -- what was sent to them is deleted in Slack
     asked_at      timestamptz NOT NULL DEFAULT now(),
-    -- Rows of theirs older than this are erased: set once nobody writes who had not seen the mark.
-    erase_until   timestamptz,
-    dm_channel_id study.slack_id,                       -- the member's, while it is needed
+    sealed_at     timestamptz,                          -- all who had not seen the mark have ended
+    dm_channels   text[] NOT NULL DEFAULT '{}',         -- where messages are being deleted
     dead_from     bigint NOT NULL DEFAULT 0,            -- dead events up to here were looked at
     rows_at       timestamptz,                          -- the rows are gone
     done_at       timestamptz,                          -- and so is what the accept logs held
@@ -21,6 +19,8 @@ CREATE TABLE study.forgotten (
     PRIMARY KEY (team_id, user_id)
 );
 CREATE INDEX forgotten_open ON study.forgotten (asked_at) WHERE done_at IS NULL;
+-- Notices, answers to commands and the like of one target, whatever their state.
+CREATE INDEX outbox_of_target ON study.outbox (team_id, target) WHERE digest_id IS NULL;
 
 -- Tombstones that still tell whose message it was; message_by_member has the others.
 CREATE INDEX message_gone_by_member ON study.message (team_id, user_id)

@@ -71,7 +71,7 @@ my $pending = 'study:{ingest}:pending';
         [ 'HINCRBY', 'study:{ingest}:crashes', 'f', 1 ],
         [ 'INCRBY', 'study:{ingest}:popped', 1 ],
         [ 'UNLINK', 'study:{ingest}:batch:w:1' ],
-        [ 'INFO' ], [ 'TIME' ], [ 'PING' ],
+        [ 'INFO' ], [ 'TIME' ], [ 'PING' ], [ 'BGREWRITEAOF' ],
     );
     ok(!refused($worker, @$_), "worker may: @$_") for @yes;
 
@@ -91,7 +91,7 @@ my $pending = 'study:{ingest}:pending';
 
 # Neither more nor less than the scripts and the worker's own commands need.
 {
-    my %needed = map { $_ => 1 } qw(script|load evalsha blmove llen lindex zcard info ping select);
+    my %needed = map { $_ => 1 } qw(script|load evalsha blmove llen lindex zcard info bgrewriteaof ping select);
     for my $script (glob root_dir() . '/worker/ingest/*.lua') {
         $needed{ lc $_ } = 1 for slurp($script) =~ /redis\.p?call\('(\w+)'/g;
     }

@@ -32,11 +32,14 @@ struct ctl {
     const char *reason;
     const char *language, *digests, *consent;
     const char *url, *secret_file;
+    const char *format, *output;
+    const char *channel, *since;
     int limit;
     bool limit_given;
     bool list;
     bool sample;
     bool all, again, yes;
+    bool future, delete_dms;
 
     const char *const *args; /* after the command's words */
     int args_count;
@@ -64,6 +67,7 @@ extern const struct ctl_command cmd_pause_commands[];
 extern const struct ctl_command cmd_retry_commands[];
 extern const struct ctl_command cmd_team_commands[];
 extern const struct ctl_command cmd_trace_commands[];
+extern const struct ctl_command cmd_member_commands[];
 
 /* "studyctl: TEXT" on standard error; CTL_FAILED. */
 enum ctl_status ctl_fail(const struct error *err);

@@ -82,6 +82,14 @@ static const char **word_of(struct ctl *ctl, char letter)
         return &ctl->url;
     case 'S':
         return &ctl->secret_file;
+    case 'T':
+        return &ctl->format;
+    case 'O':
+        return &ctl->output;
+    case 'C':
+        return &ctl->channel;
+    case 'i':
+        return &ctl->since;
     default:
         return NULL;
     }
@@ -102,6 +110,10 @@ static bool *switch_of(struct ctl *ctl, char letter)
         return &ctl->again;
     case 'y':
         return &ctl->yes;
+    case 'F':
+        return &ctl->future;
+    case 'D':
+        return &ctl->delete_dms;
     default:
         return NULL;
     }

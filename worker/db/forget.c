@@ -1,6 +1,10 @@
 /* Marks: who was forgotten, and since when. */
 #include "db/forget.h"
 
+#include <stdio.h>
+
+#include "base/text.h"
+
 static bool exec_of(struct pg *pg, const char *sql, const char *team_id, const char *user_id,
                     struct pg_result **res, struct error *err)
 {
@@ -20,15 +24,12 @@ bool forget_member(struct pg *pg, const char *team_id, const char *user_id, bool
     /* No digest is begun or asked for meanwhile: both look at the member's switch. */
     static const char sql[] =
         "WITH marked AS ("
-        "    INSERT INTO study.forgotten AS f (team_id, user_id, before, delete_dms, dm_channel_id)"
-        "    VALUES ($1, $2, CASE WHEN $3 THEN 'infinity' ELSE now() END, $4,"
-        "            (SELECT m.dm_channel_id FROM study.member m"
-        "              WHERE m.team_id = $1 AND m.user_id = $2))"
+        "    INSERT INTO study.forgotten AS f (team_id, user_id, before, delete_dms)"
+        "    VALUES ($1, $2, CASE WHEN $3 THEN 'infinity' ELSE now() END, $4)"
         "    ON CONFLICT (team_id, user_id) DO UPDATE"
         "       SET before = GREATEST(f.before, excluded.before),"
         "           delete_dms = f.delete_dms OR excluded.delete_dms,"
-        "           dm_channel_id = COALESCE(excluded.dm_channel_id, f.dm_channel_id),"
-        "           asked_at = now(), erase_until = NULL, dead_from = 0, rows_at = NULL,"
+        "           asked_at = now(), sealed_at = NULL, dead_from = 0, rows_at = NULL,"
         "           done_at = NULL, error = NULL"
         "), silent AS ("
         "    UPDATE study.member SET digests = false WHERE team_id = $1 AND user_id = $2"
@@ -61,4 +62,105 @@ bool forget_lift(struct pg *pg, const char *team_id, const char *user_id, bool *
     *known = pg_rows(res) > 0;
     pg_result_destroy(&res);
     return true;
+}
+
+bool forget_list_open(struct pg *pg, struct forget_open open[FORGET_OPEN_MAX], size_t *count,
+                      struct error *err)
+{
+    struct pg_args *args = pg_args_create();
+    struct pg_result *res = NULL;
+    bool ok;
+
+    *count = 0;
+    pg_arg_int(args, FORGET_OPEN_MAX);
+    ok = pg_exec(pg,
+                 "SELECT team_id, user_id, rows_at IS NOT NULL FROM study.forgotten"
+                 " WHERE done_at IS NULL ORDER BY rows_at IS NOT NULL, asked_at LIMIT $1",
+                 args, &res, err);
+    for (int row = 0; ok && row < pg_rows(res); row++) {
+        struct forget_open *o = &open[(*count)++];
+
+        snprintf(o->team_id, sizeof(o->team_id), "%.*s", STR_ARG(pg_str(res, row, 0)));
+        snprintf(o->user_id, sizeof(o->user_id), "%.*s", STR_ARG(pg_str(res, row, 1)));
+        o->rows_gone = pg_bool(res, row, 2);
+    }
+    pg_result_destroy(&res);
+    pg_args_destroy(&args);
+    return ok;
+}
+
+/* A group is known by the newest rows_at in it, in microseconds. */
+bool forget_group(struct pg *pg, int64_t *group, struct error *err)
+{
+    struct pg_result *res = NULL;
+    bool ok = pg_exec(pg,
+                      "SELECT COALESCE(max(extract(epoch FROM rows_at) * 1000000)::bigint, 0)"
+                      " FROM study.forgotten WHERE done_at IS NULL AND rows_at IS NOT NULL",
+                      NULL, &res, err);
+
+    *group = ok ? pg_int(res, 0, 0) : 0;
+    pg_result_destroy(&res);
+    return ok;
+}
+
+bool forget_group_done(struct pg *pg, int64_t group, int64_t *count, struct error *err)
+{
+    struct pg_args *args = pg_args_create();
+    struct pg_result *res = NULL;
+    bool ok;
+
+    pg_arg_time(args, group);
+    ok = pg_exec(pg,
+                 "UPDATE study.forgotten SET done_at = now(), error = NULL"
+                 " WHERE done_at IS NULL AND rows_at <= $1",
+                 args, &res, err);
+    *count = ok ? pg_affected(res) : 0;
+    pg_result_destroy(&res);
+    pg_args_destroy(&args);
+    return ok;
+}
+
+bool forget_group_waits(struct pg *pg, int64_t group, const char *why, struct error *err)
+{
+    struct pg_args *args = pg_args_create();
+    bool ok;
+
+    pg_arg_time(args, group);
+    pg_arg_cstr(args, why);
+    ok = pg_exec(pg,
+                 "UPDATE study.forgotten SET error = left($2, 300) WHERE done_at IS NULL"
+                 " AND rows_at <= $1 AND error IS DISTINCT FROM left($2, 300)",
+                 args, NULL, err);
+    pg_args_destroy(&args);
+    return ok;
+}
+
+bool forget_state(struct pg *pg, const char *team_id, const char *user_id, enum forget_state *state,
+                  struct error *err)
+{
+    struct pg_result *res = NULL;
+
+    if (!exec_of(pg,
+                 "SELECT 1 + (rows_at IS NOT NULL)::int + (done_at IS NOT NULL)::int"
+                 "  FROM study.forgotten WHERE team_id = $1 AND user_id = $2",
+                 team_id, user_id, &res, err)) {
+        return false;
+    }
+    *state = pg_rows(res) > 0 ? (enum forget_state)pg_int(res, 0, 0) : FORGET_NOT;
+    pg_result_destroy(&res);
+    return true;
+}
+
+bool forget_show(struct pg *pg, const char *team_id, const char *user_id, struct pg_result **res,
+                 struct error *err)
+{
+    return exec_of(pg,
+                   "SELECT team_id, user_id,"
+                   " CASE WHEN done_at IS NOT NULL THEN 'done'"
+                   "  WHEN rows_at IS NOT NULL THEN 'rows erased, accept logs not yet'"
+                   "  ELSE 'erasing' END AS state,"
+                   " NULLIF(before, 'infinity') AS before, before = 'infinity' AS for_good,"
+                   " delete_dms, asked_at, rows_at, done_at, error"
+                   " FROM study.forgotten WHERE team_id = $1 AND user_id = $2",
+                   team_id, user_id, res, err);
 }

@@ -17,6 +17,7 @@
 #define STUDY_DB_FORGET_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -34,5 +35,38 @@ bool forget_member(struct pg *pg, const char *team_id, const char *user_id, bool
 /* The member may be recorded again from now on; *known: nothing of theirs would have been. */
 bool forget_lift(struct pg *pg, const char *team_id, const char *user_id, bool *known,
                  struct error *err);
+
+/*
+ * Erases, for about budget_ms. *gone: all rows are; the accept logs are what is left to be done.
+ * Otherwise call again: there was more than the time allowed, or a reply of theirs is on its way,
+ * or somebody still writes who has not seen the mark.
+ */
+bool forget_erase(struct pg *pg, const char *team_id, const char *user_id, int64_t budget_ms,
+                  bool *gone, struct error *err);
+
+enum forget_state { FORGET_NOT, FORGET_ERASING, FORGET_LOGS, FORGET_DONE };
+bool forget_state(struct pg *pg, const char *team_id, const char *user_id, enum forget_state *state,
+                  struct error *err);
+/* The mark, a row or none, as studyctl shows it. */
+bool forget_show(struct pg *pg, const char *team_id, const char *user_id, struct pg_result **res,
+                 struct error *err);
+
+#define FORGET_OPEN_MAX 64
+struct forget_open {
+    char team_id[65], user_id[65];
+    bool rows_gone;
+};
+/* Forgettings that are not done, the oldest first, at most FORGET_OPEN_MAX. */
+bool forget_list_open(struct pg *pg, struct forget_open open[FORGET_OPEN_MAX], size_t *count,
+                      struct error *err);
+
+/*
+ * For the accept logs. Those whose rows are gone now are one group: *group is its limit, 0 when
+ * there is none. Once every log has passed the moment of this call and was rewritten, the group is
+ * done; until then `why` (NULL: nothing in particular) is kept for whoever asks.
+ */
+bool forget_group(struct pg *pg, int64_t *group, struct error *err);
+bool forget_group_done(struct pg *pg, int64_t group, int64_t *count, struct error *err);
+bool forget_group_waits(struct pg *pg, int64_t group, const char *why, struct error *err);
 
 #endif

@@ -115,6 +115,19 @@ struct queue_mark {
 bool queue_mark(struct queue *queue, struct queue_mark *mark, struct error *err);
 bool queue_caught_up(struct queue *queue, struct queue_mark *mark, bool *yes, struct error *err);
 
+/*
+ * Has the server write its append-only file anew, so that what was taken from the lists is on its
+ * disk no more. Call again until *done; the struct, zeroed, carries the state. False: it cannot be
+ * asked, may not be, or the rewrite failed; the next call begins anew.
+ */
+struct queue_rewrite {
+    bool asked;
+    int64_t count;   /* rewrites begun before */
+    char run_id[48]; /* of the server that was asked */
+};
+bool queue_rewrite(struct queue *queue, struct queue_rewrite *rewrite, bool *done,
+                   struct error *err);
+
 /* For status and studyctl. */
 struct queue_lengths {
     int64_t list[QUEUE_LISTS]; /* by enum queue_list */

@@ -253,8 +253,7 @@ static bool log_in(struct redis *r, struct error *err)
     return true;
 }
 
-/* The value of a line "name:value" of INFO; cut to its room. */
-static void info_value(const char *info, const char *name, char *out, size_t size)
+void redis_info_value(const char *info, const char *name, char *out, size_t size)
 {
     size_t len = strlen(name);
 
@@ -278,11 +277,11 @@ static bool check_safety(struct redis *r, struct error *err)
         return false;
     }
     const char *info = reply->str != NULL ? reply->str : "";
-    info_value(info, "redis_version", version, sizeof(version));
-    info_value(info, "aof_enabled", aof, sizeof(aof));
-    info_value(info, "maxmemory_policy", policy, sizeof(policy));
-    info_value(info, "loading", loading, sizeof(loading));
-    info_value(info, "role", role, sizeof(role));
+    redis_info_value(info, "redis_version", version, sizeof(version));
+    redis_info_value(info, "aof_enabled", aof, sizeof(aof));
+    redis_info_value(info, "maxmemory_policy", policy, sizeof(policy));
+    redis_info_value(info, "loading", loading, sizeof(loading));
+    redis_info_value(info, "role", role, sizeof(role));
     freeReplyObject(reply);
 
     if (strtol(version, NULL, 10) < 7) {

@@ -51,6 +51,9 @@ void redis_disconnect(struct redis *redis);
 redisReply *redis_command(struct redis *redis, struct error *err, int argc, const char **argv,
                           const size_t *argvlen);
 
+/* The value of a line "name:value" in INFO's answer, cut to its room; "" when there is none. */
+void redis_info_value(const char *info, const char *name, char *out, size_t size);
+
 /* Script by source: SCRIPT LOAD on first use and on NOSCRIPT, EVALSHA. argv: keys, then args. */
 struct redis_script {
     const char *name;

@@ -1,6 +1,7 @@
 /* Catching up: marks and questions, a server at a time. */
 #include "proc/catchup.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "ingest/queue.h"
@@ -18,12 +19,15 @@ struct catchup {
 };
 
 struct stage {
-    bool marked, done;
+    bool commanded, marked, done; /* control was seen empty; ... */
     struct queue_mark mark;
+    bool rewritten;
+    struct queue_rewrite rewrite;
 };
 
 struct catchup_progress {
     size_t count;
+    bool commands_too;
     struct stage stages[];
 };
 
@@ -70,7 +74,7 @@ void catchup_destroy(struct catchup **catchup)
     *catchup = NULL;
 }
 
-struct catchup_progress *catchup_begin(const struct catchup *catchup)
+struct catchup_progress *catchup_begin(const struct catchup *catchup, bool commands_too)
 {
     struct catchup_progress *progress =
         calloc(1, sizeof(*progress) + catchup->count * sizeof(struct stage));
@@ -79,6 +83,7 @@ struct catchup_progress *catchup_begin(const struct catchup *catchup)
         abort();
     }
     progress->count = catchup->count;
+    progress->commands_too = commands_too;
     return progress;
 }
 
@@ -95,8 +100,19 @@ void catchup_round(struct catchup *catchup)
     }
 }
 
-static bool ask(struct server *server, struct stage *stage, struct error *err)
+static bool ask(struct server *server, struct stage *stage, bool commands_too, struct error *err)
 {
+    struct queue_lengths lengths;
+
+    if (commands_too && !stage->commanded) {
+        if (!queue_lengths(server->queue, &lengths, err)) {
+            return false;
+        }
+        stage->commanded = lengths.list[QUEUE_CONTROL] == 0;
+        if (!stage->commanded) {
+            return true;
+        }
+    }
     if (!stage->marked) {
         if (!queue_mark(server->queue, &stage->mark, err)) {
             return false;
@@ -115,7 +131,7 @@ bool catchup_look(struct catchup *catchup, struct catchup_progress *progress, bo
         struct stage *stage = &progress->stages[i];
 
         if (!stage->done && !server->failed) {
-            if (ask(server, stage, err)) {
+            if (ask(server, stage, progress->commands_too, err)) {
                 outage_end(&server->outage);
             } else if (err->kind == ERROR_CONFIG || err->kind == ERROR_INTERRUPTED) {
                 return false;
@@ -125,6 +141,28 @@ bool catchup_look(struct catchup *catchup, struct catchup_progress *progress, bo
             }
         }
         *yes = *yes && stage->done;
+    }
+    return true;
+}
+
+bool catchup_rewrite(struct catchup *catchup, struct catchup_progress *progress, bool *yes,
+                     char why[256], struct error *err)
+{
+    *yes = true;
+    why[0] = '\0';
+    for (size_t i = 0; i < catchup->count; i++) {
+        struct server *server = &catchup->servers[i];
+        struct stage *stage = &progress->stages[i];
+
+        if (!stage->rewritten && !server->failed &&
+            !queue_rewrite(server->queue, &stage->rewrite, &stage->rewritten, err)) {
+            if (err->kind == ERROR_CONFIG || err->kind == ERROR_INTERRUPTED) {
+                return false;
+            }
+            server->failed = true;
+            snprintf(why, 256, "%.255s", err->text);
+        }
+        *yes = *yes && stage->rewritten;
     }
     return true;
 }

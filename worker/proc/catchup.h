@@ -18,8 +18,8 @@ bool catchup_create(struct catchup **out, const struct config *config, int inter
                     struct error *err);
 void catchup_destroy(struct catchup **catchup);
 
-/* Created at or after T. */
-struct catchup_progress *catchup_begin(const struct catchup *catchup);
+/* Created at or after T. commands_too: what waits in control counts as well. */
+struct catchup_progress *catchup_begin(const struct catchup *catchup, bool commands_too);
 void catchup_end(struct catchup_progress **progress);
 
 /* Call before each round of catchup_look: within a round a server that failed is not asked again.
@@ -32,5 +32,12 @@ void catchup_round(struct catchup *catchup);
  */
 bool catchup_look(struct catchup *catchup, struct catchup_progress *progress, bool *yes,
                   struct error *err);
+
+/*
+ * After catchup_look has said yes: every server writes its append-only file anew. *yes: all have.
+ * why: the first that has not, and for which reason ("": it is at it). Fails as catchup_look does.
+ */
+bool catchup_rewrite(struct catchup *catchup, struct catchup_progress *progress, bool *yes,
+                     char why[256], struct error *err);
 
 #endif

@@ -4,7 +4,7 @@
  * enough, are collected, a slice each in turn. Nothing in a turn waits for one firing, so one that
  * has to wait never delays another. Every step is a transaction of its own and any number of
  * schedulers may do the same at the same time. Between times it lets go, in small pieces, what
- * retention does not allow to be kept.
+ * retention does not allow to be kept, and what is left of members who are to be forgotten.
  */
 #include "proc/role.h"
 
@@ -20,6 +20,7 @@
 #include "db/firings.h"
 #include "db/retention.h"
 #include "proc/catchup.h"
+#include "proc/forgetting.h"
 #include "proc/outage.h"
 #include "proc/signals.h"
 #include "schedule/due.h"
@@ -49,6 +50,7 @@ struct held {
 struct scheduler {
     struct pg *pg;
     struct catchup *catchup;
+    struct forgetting *forgetting;
     struct outage outage;
     int64_t max_wait_ms, window_s, deadline_ms;
     struct held held[HELD_MAX];
@@ -128,7 +130,7 @@ static bool claim(struct scheduler *s, struct error *err)
     for (size_t i = 0; i < count; i++) {
         s->held[s->held_count++] = (struct held){
             .claim = claims[i],
-            .progress = catchup_begin(s->catchup),
+            .progress = catchup_begin(s->catchup, false),
             .claimed_ms = clock_boot_ms(),
             .ready = claims[i].collecting,
         };
@@ -270,6 +272,19 @@ static bool sweep(struct scheduler *s, struct error *err)
     return true;
 }
 
+/* The same: it is tried again, and nobody is kept waiting for it. */
+static bool forget(struct scheduler *s, struct error *err)
+{
+    pg_set_deadline(s->pg, SWEEP_LIMIT_MS);
+    bool ok = forgetting_turn(s->forgetting, s->pg, err);
+    pg_set_deadline(s->pg, s->deadline_pg_ms);
+    if (!ok && err->kind != ERROR_INTERRUPTED && err->kind != ERROR_CONFIG) {
+        log_warn("forgetting a member is not done yet: %s", err->text);
+        return pg_is_connected(s->pg);
+    }
+    return ok;
+}
+
 static bool turn(struct scheduler *s, bool *progress, struct error *err)
 {
     *progress = false;
@@ -287,7 +302,7 @@ static bool turn(struct scheduler *s, bool *progress, struct error *err)
             return false;
         }
     }
-    return sweep(s, err);
+    return forget(s, err) && sweep(s, err);
 }
 
 /* --- the loop --- */
@@ -317,6 +332,9 @@ static int64_t idle_ms(struct scheduler *s)
     /* Due, and yet nothing was there to do: another process is at it. */
     if (next <= 0) {
         return LOCKED_MS;
+    }
+    if (forgetting_idle_ms(s->forgetting) < next) {
+        return forgetting_idle_ms(s->forgetting);
     }
     return next < POLL_MS ? next + 1 : POLL_MS;
 }
@@ -391,6 +409,7 @@ int role_schedule(const struct role *role)
     s.pg = pg_create(config, "study-worker schedule");
     pg_set_interrupt(s.pg, signals_stop_fd());
     if (catchup_create(&s.catchup, config, signals_stop_fd(), &err)) {
+        s.forgetting = forgetting_create(s.catchup);
         run(&s, &misconfigured);
     } else {
         log_error("%s", err.text);
@@ -400,6 +419,7 @@ int role_schedule(const struct role *role)
     while (s.held_count > 0) {
         drop(&s, s.held_count - 1);
     }
+    forgetting_destroy(&s.forgetting);
     catchup_destroy(&s.catchup);
     pg_destroy(&s.pg);
     return misconfigured ? ROLE_MISCONFIGURED : EXIT_SUCCESS;

@@ -1,0 +1,294 @@
+#!/usr/bin/perl
+
+# studyctl member forget: whatever holds something of a member loses it, rows, accept logs and
+# the file under them; and whatever comes afterwards (repeats by Slack, edits, what still waits in
+# Redis, what is being made or sent at that moment) does not bring it back.
+
+use strict;
+use warnings;
+use utf8;
+
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+
+use Test::More;
+
+use JSON::PP qw(decode_json);
+use POSIX ();
+use Time::HiRes ();
+
+use StudyTest::Event qw(deleted edited message reply);
+use StudyTest::Proc qw(run_limited slurp wait_for);
+use StudyTest::StandIn ();
+use StudyTest::Store ();
+
+my $dir = StudyTest::Proc::scratch_dir('forget');
+my $slack = StudyTest::StandIn->slack(dir => $dir);
+my $openai = StudyTest::StandIn->openai(dir => $dir);
+my $store = StudyTest::Store->start(
+    dir => $dir, worker => 0,
+    config => {
+        schedule => { processes => 1 }, digest => { processes => 1 }, deliver => { processes => 1, lease => '10s', settle_after => '1s' },
+        slack => { timeout => '3s' },
+    },
+);
+my $worker = $store->worker;
+$worker->{slack_url} = $slack->url;
+$worker->{openai_url} = $openai->url;
+$worker->write_config;
+$worker->start(wait => 0);
+$store->dbh->do('UPDATE study.schedule SET paused = true');
+
+my $TEAM = 'T0STUDY';
+my $SECRET = 'a most private remark';
+my $serial = 0;
+
+sub value { return $store->value(@_) }
+sub user { return sprintf 'U0GONE%03d', ++$serial }
+
+sub forget {
+    my ($user, @more) = @_;
+    my ($status, $said) = $worker->ctl('member', 'forget', $TEAM, $user, '--yes', @more);
+    is($status, 0, "forget $user @more") or diag $said;
+    return $said;
+}
+
+sub mark { my ($user) = @_; return $store->dbh->selectrow_hashref('SELECT * FROM study.forgotten WHERE user_id = ?', undef, $user) }
+sub is_done { my ($user) = @_; return wait_for { mark($user)->{done_at} } 60, 'it to be done' }
+
+# Every row of every table that has the word anywhere, the marks' own aside.
+sub traces {
+    my ($word) = @_;
+    my @found;
+    my $hex = unpack 'H*', $word;
+    for my $table (@{ $store->dbh->selectcol_arrayref(q{SELECT tablename FROM pg_tables WHERE schemaname = 'study' ORDER BY 1}) }) {
+        next if $table eq 'forgotten' && $word =~ /^U0/;
+        my $n = value("SELECT count(*) FROM study.$table x WHERE strpos(x::text, ?) > 0 OR strpos(x::text, ?) > 0", $word, $hex);
+        push @found, "$table: $n" if $n;
+    }
+    return join ', ', @found;
+}
+
+sub seen_by_model { my ($word) = @_; return scalar grep { index($_->{body}, $word) >= 0 } $openai->received('chat/completions') }
+
+# A reply of the member's digest or a notice, as those roles would leave it.
+sub row { my ($sql, @args) = @_; return ($store->dbh->selectrow_array($sql, undef, @args))[0] }
+
+sub digest {
+    my ($user, $state, $reply, %more) = @_;
+    my $firing = row(q{INSERT INTO study.firing (schedule_id, time_zone, fire_at, state, trigger_key, done_at)
+        SELECT schedule_id, 'UTC', now(), 'done', ?, now() FROM study.schedule LIMIT 1 RETURNING firing_id}, 'trigger:' . ++$serial);
+    my $id = row(q{INSERT INTO study.digest (firing_id, schedule_id, team_id, user_id, state, result, deadline, made_at)
+        SELECT ?, schedule_id, ?, ?, ?, CASE WHEN ?::text = 'made' THEN ?::jsonb END, now() + interval '1 h', now() FROM study.schedule LIMIT 1
+        RETURNING digest_id}, $firing, $TEAM, $user, $state, $state, qq({"studied":"$SECRET"}));
+    $store->dbh->do(q{INSERT INTO study.digest_item (schedule_id, team_id, channel_id, ts, digest_id)
+        SELECT d.schedule_id, m.team_id, m.channel_id, m.ts, d.digest_id FROM study.digest d JOIN study.message m USING (team_id, user_id)
+        WHERE d.digest_id = ? ON CONFLICT DO NOTHING}, undef, $id);
+    return $id if !$reply;
+    $store->dbh->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, digest_id, source_version, body, state, channel_id, sent_ts,
+            lease_until, claim_token, sent_from)
+        VALUES (?, 'digest', ?, ?, ?, 1, ?, ?, ?, ?, CASE WHEN ?::text = 'sending' THEN now() + interval '4 s' END,
+            CASE WHEN ?::text = 'sending' THEN gen_random_uuid() END, CASE WHEN ?::text IN ('sending', 'doubtful') THEN now() END)},
+        undef, "digest:$id:1", $TEAM, $user, $id, qq({"text":"$SECRET","blocks":[]}), $reply, 'D' . substr($user, 1),
+        $reply eq 'sent' ? $more{ts} // '1700000000.000100' : undef, $reply, $reply, $reply);
+    $store->dbh->do(q{INSERT INTO study.lane (team_id, target, due_at) VALUES (?, ?, now() + interval '1 h') ON CONFLICT DO NOTHING}, undef, $TEAM, $user);
+    return $id;
+}
+
+subtest 'everything goes' => sub {
+    my ($user, $other) = (user(), 'U0STAYS');
+    my @theirs = map { message(user => $user, text => "$SECRET $_") } 1 .. 5;
+    my $gone = deleted($theirs[4]);
+    my $others = message(user => $other, text => 'not about that');
+    my $broken = message(user => $user, text => "$SECRET\0");           # dead
+    my $mention = message(user => $other, text => "hello <\@$user>\0"); # another's dead
+    $store->event(@theirs, $others, $broken, $mention);
+    $store->drained;
+    $store->event($gone);
+    $store->drained;
+    $store->dbh->do('UPDATE study.member SET noticed_at = now(), dm_channel_id = ? WHERE user_id = ?', undef, 'D' . substr($user, 1), $user);
+    digest($user, 'made', 'sent');
+    digest($user, 'made', 'parked');
+    digest($user, 'cancelled', undef);
+    $store->dbh->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, state, sent_ts) VALUES (?, 'notice', ?, ?, 'sent', '1700000000.000200')},
+        undef, "notice:$TEAM:$user:1", $TEAM, $user);
+    is(value('SELECT count(*) FROM study.dead_event'), 2, 'two events could not be stored');
+    my $was = value('SELECT count(*) FROM study.message');
+
+    like(traces($user), qr/dead_event.*digest.*member.*message.*outbox/, 'it is all over the tables');
+    my $said = forget($user);
+    like($said, qr/^Not reached from here: backups/m, 'it says what is not reached');
+    is_done($user);
+    is(traces($user), 'dead_event: 1', 'nothing is left but where another mentioned them');
+    is(traces($SECRET), '', 'no word of theirs either');
+    is(value('SELECT count(*) FROM study.message'), $was - 5, "others' messages stay");
+    is(value('SELECT count(*) FROM study.dead_event'), 1, "and their dead events");
+    my ($status, $json) = $worker->ctl('member', 'show', $TEAM, $user, '--json');
+    is($status, 0, 'member show tells of the mark');
+    is(decode_json($json)->{forgotten}{state}, 'done', '... that it is done');
+    ok(!exists decode_json($json)->{member}, '... and has no member');
+
+    # Slack repeats, somebody edits and deletes: in one batch and in several.
+    $store->event(@theirs, edited($theirs[0], text => "$SECRET again"), edited($theirs[1], text => "$SECRET twice"), $gone, $broken,
+        reply($theirs[0], user => $user, text => "$SECRET reply", ts => int($theirs[0]{event}{ts}) . '.000001'));
+    $store->drained;
+    $store->event($_) for $theirs[0], edited($theirs[2], text => "$SECRET edit"), deleted($theirs[3]), $theirs[3];
+    $store->drained;
+    is(traces($SECRET), '', 'nothing comes back');
+    unlike(traces($user), qr/member|message/, 'not the member either');
+
+    # They write again: a new member, who has not been told.
+    $store->event(message(user => $user, text => 'a new beginning'));
+    $store->drained;
+    is(value('SELECT text FROM study.message WHERE user_id = ?', $user), 'a new beginning', 'what they write from now on is stored');
+    is(value('SELECT noticed_at IS NULL AND digests FROM study.member WHERE user_id = ?', $user), 1, 'as of somebody new');
+};
+
+subtest 'for good' => sub {
+    my $user = user();
+    my $first = message(user => $user, text => "$SECRET before");
+    $store->event($first);
+    $store->drained;
+    forget($user, '--future');
+    is_done($user);
+    my $later = message(user => $user, text => "$SECRET later");
+    $store->event($later, edited($later, text => "$SECRET edited"), $first, message(user => $user, text => "$SECRET\0"));
+    $store->drained;
+    is(traces($SECRET), '', 'nothing is stored any more');
+    is(traces($user), '', 'not even that they are there');
+    my ($status) = $worker->ctl('member', 'unforget', $TEAM, $user);
+    is($status, 0, 'unless they are let in again');
+    $store->event($first, $later, message(user => $user, text => 'back again'));
+    $store->drained;
+    is_deeply($store->rows('SELECT text FROM study.message WHERE user_id = ?', $user), [ ['back again'] ], 'from then on');
+    isnt(($worker->ctl('member', 'unforget', $TEAM, $user))[0], 0, 'which is said once');
+};
+
+subtest 'what waits in Redis' => sub {
+    my $user = user();
+    my $text = "$SECRET waiting";
+    # A batch in hand while PostgreSQL lets wait; more in pending, and in suspect.
+    my $lock = $store->hold_messages;
+    $store->event(map { message(user => $user, text => $text) } 1 .. 20);
+    $store->leased;
+    wait_for { value('SELECT count(*) FROM pg_locks WHERE NOT granted') } 30, 'the store to wait';
+    $store->event(map { message(user => $user, text => $text) } 1 .. 20);
+    $store->push_raw('suspect', map { $store->element(message(user => $user, text => $text)) } 1 .. 3);
+    my ($status, $said) = $worker->ctl('member', 'forget', $TEAM, $user, '--yes', '--json');
+    is($status, 0, 'forgotten while the store holds a batch') or diag $said;
+    like($said, qr/Not done yet; the schedule role goes on/, 'which is not the end of it');
+    ok(!mark($user)->{done_at}, 'it is not done before that batch is');
+    $lock->rollback;
+    $store->drained(60);
+    is_done($user);
+    is(traces($text), '', 'nothing that waited is stored');
+    is(traces($user), '', 'nor the member');
+    my @left = grep { index(slurp($_), $text) >= 0 } glob "$dir/redis/appendonlydir-study/*";
+    wait_for { @left = grep { index(slurp($_), $text) >= 0 } glob "$dir/redis/appendonlydir-study/*"; !@left } 15, 'the old file to go';
+    is("@left", '', 'the append-only file has no word of it');
+};
+
+subtest 'a digest that is being made' => sub {
+    my $user = user();
+    $store->event(map { message(user => $user, text => "$SECRET under way $_") } 1 .. 3);
+    $store->drained;
+    $store->dbh->do('UPDATE study.member SET noticed_at = now() WHERE user_id = ?', undef, $user);
+    $openai->set(delay => 4);
+    my $id = digest($user, 'pending', undef);
+    $store->dbh->do('NOTIFY study_digest');
+    wait_for { $openai->count('chat/completions') } 30, 'the model to be asked';
+    my $posted = scalar $slack->posted;
+    forget($user);
+    is_done($user);
+    Time::HiRes::sleep(5);
+    is(traces($user), '', 'the answer is not stored');
+    is(traces($SECRET), '', 'nor a word of it');
+    is(scalar $slack->posted, $posted, 'and nothing is sent');
+    $openai->set(delay => 0);
+};
+
+subtest 'replies on their way' => sub {
+    my ($pending, $doubtful, $sending) = map { user() } 1 .. 3;
+    for my $user ($pending, $doubtful, $sending) {
+        $store->event(message(user => $user, text => "$SECRET of $user"));
+        $store->drained;
+        $store->dbh->do('UPDATE study.member SET noticed_at = now(), dm_channel_id = ? WHERE user_id = ?', undef, 'D' . substr($user, 1), $user);
+    }
+    my $posted = scalar $slack->posted;
+    digest($pending, 'made', 'pending');
+    my $d = digest($doubtful, 'made', 'doubtful');
+    my $s = digest($sending, 'made', 'sending');
+    $worker->ctl('pause', 'deliver');
+    $store->dbh->do(q{UPDATE study.lane SET due_at = now() + interval '1 h'});
+    for my $user ($pending, $doubtful, $sending) {
+        my $pid = fork // die;
+        if (!$pid) { $worker->ctl('member', 'forget', $TEAM, $user, '--yes'); POSIX::_exit(0) }
+        waitpid $pid, 0 if $user eq $pending;
+        push @{ $store->{kids} }, $pid;
+    }
+    is_done($pending);
+    is(traces($pending), '', 'one that waited is gone');
+    wait_for { 2 == grep { (mark($_) // {})->{sealed_at} } $sending, $doubtful } 30, 'the others';
+    wait_for { value(q{SELECT count(*) FROM study.digest WHERE digest_id = ANY (?) AND state = 'cancelled'}, [ $d, $s ]) == 2 } 30, 'their digests';
+    for my $case ([ $doubtful, $d, 'doubtful' ], [ $sending, $s, 'sending' ]) {
+        is_deeply($store->rows('SELECT o.state, o.body::text, d.state, d.source_version, d.result FROM study.outbox o JOIN study.digest d USING (digest_id) WHERE digest_id = ?', $case->[1]),
+            [ [ $case->[2], '{}', 'cancelled', 2, undef ] ], "one that is $case->[2] keeps its row, blank");
+    }
+    is(traces($SECRET), '', 'no word of any');
+    waitpid $_, 0 for splice @{ $store->{kids} };
+    $worker->ctl('resume', 'deliver');
+    $store->dbh->do(q{UPDATE study.lane SET due_at = now(), next_at = now()});
+    $store->dbh->do('NOTIFY study_outbox');
+    is_done($_) for $doubtful, $sending;
+    is(traces($_), '', 'it goes once its end is known') for $doubtful, $sending;
+    is(scalar $slack->posted, $posted, 'nothing was sent');
+};
+
+subtest 'our messages to them' => sub {
+    my $user = user();
+    $store->event(message(user => $user, text => "$SECRET $_")) for 1, 2;
+    $store->drained;
+    $store->dbh->do('UPDATE study.member SET noticed_at = now() WHERE user_id = ?', undef, $user);
+    my $id = digest($user, 'made', 'pending');
+    $store->dbh->do(q{UPDATE study.outbox SET channel_id = NULL, body = '{"text":"a digest for them","blocks":[]}' WHERE digest_id = ?}, undef, $id);
+    $store->dbh->do('UPDATE study.lane SET due_at = now() WHERE target = ?', undef, $user);
+    $store->dbh->do('NOTIFY study_outbox');
+    wait_for { $slack->messages(user => $user, team => $TEAM) } 30, 'the digest in Slack';
+    wait_for { value(q{SELECT count(*) FROM study.outbox WHERE digest_id = ? AND state = 'sent'}, $id) } 30, 'it is noted';
+    forget($user, '--delete-dms');
+    is_done($user);
+    is(scalar(() = $slack->messages(user => $user, team => $TEAM)), 0, 'they are deleted in Slack');
+    is(traces($user), '', 'and the rows that saw to it are gone');
+    is(traces('D' . substr $user, 1), '', 'none names the channel');
+    is(mark($user)->{error}, undef, 'none was left');
+};
+
+subtest 'asking' => sub {
+    my ($status, $said) = $worker->ctl('member', 'forget', $TEAM, 'U0STAYS');
+    isnt($status, 0, 'not without a yes');
+    like($said, qr/--yes/, '... which is named');
+    is(value(q{SELECT count(*) FROM study.forgotten WHERE user_id = 'U0STAYS'}), 0, 'nothing was done');
+    ($status, $said) = $worker->ctl('member', 'forget', $TEAM, 'not an id', '--yes');
+    isnt($status, 0, 'an id is looked at');
+    ($status, $said) = $worker->ctl('member', 'forget', $TEAM, 'U0NEVERSEEN', '--yes', '--future');
+    is($status, 0, 'somebody unknown may be forgotten beforehand');
+};
+
+subtest 'a Redis that may not be asked' => sub {
+    my $user = user();
+    my $admin = $store->redis->client;
+    $admin->acl('SETUSER', 'study-worker', '-bgrewriteaof');
+    $store->event(message(user => $user, text => $SECRET));
+    $store->drained;
+    forget($user);
+    wait_for { (mark($user)->{error} // '') =~ /NOPERM|permission/ } 30, 'the reason';
+    ok(!mark($user)->{done_at}, 'it is not done');
+    is(traces($user), '', 'though the rows are gone');
+    $admin->acl('SETUSER', 'study-worker', '+bgrewriteaof');
+    is_done($user);
+    is(mark($user)->{error}, undef, 'it is tried again');
+};
+
+$store->stop;
+unlike(slurp($worker->log), qr/\Q$SECRET\E/, 'no word of a member in the log');
+done_testing;
