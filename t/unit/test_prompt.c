@@ -218,12 +218,12 @@ static void notices(void **state)
 
     (void)state;
     text_init(&out, 65536);
-    assert_true(prompt_notice(prompts, "en", 90, "api.example<b>", false, &out));
+    assert_true(prompt_notice(prompts, false, "en", 90, "api.example<b>", false, &out));
     assert_non_null(strstr(text_cstr(&out), "90 days"));
     assert_non_null(strstr(text_cstr(&out), "api.example&lt;b&gt;"));
     assert_null(strstr(text_cstr(&out), "agree"));
     text_reset(&out);
-    assert_true(prompt_notice(prompts, "ko", 30, "", true, &out));
+    assert_true(prompt_notice(prompts, false, "ko", 30, "", true, &out));
     assert_non_null(strstr(text_cstr(&out), "30일"));
     assert_non_null(strstr(text_cstr(&out), "동의"));
     assert_null(strstr(text_cstr(&out), "누가 보나요"));

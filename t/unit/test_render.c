@@ -596,7 +596,7 @@ static void notice_fits(void **state)
     text_init(&body, 512 * 1024);
     text_init(&words, 65536);
     text_init(&out, 65536);
-    assert_true(prompt_notice(prompts, "ko", 90, "api.openai.com", true, &words));
+    assert_true(prompt_notice(prompts, false, "ko", 90, "api.openai.com", true, &words));
     assert_true(render_notice(&body, "U0MEMBER1", "ko", true, text_str(&words), &err));
     shown(&out, text_str(&body));
     assert_non_null(strstr(text_cstr(&out), "<@U0MEMBER1>"));

@@ -35,7 +35,7 @@ struct prompts {
         struct template *system;
         struct template *user;
         struct template *repair;
-        struct template *notice;
+        struct template *notice, *channel;
         struct text instructions;
     } of[LANGUAGES];
 };
@@ -92,8 +92,9 @@ static bool load_file(struct prompts *p, const char *dir, const char *name, int 
         ok =
             template_parse(&p->of[language].repair, path, 1, text_str(&file), repair_holes, 1, err);
     } else if (ok) {
-        ok = template_parse(&p->of[language].notice, path, 1, text_str(&file), notice_holes,
-                            NOTICE_HOLES, err);
+        ok = template_parse(strcmp(name, "notice") == 0 ? &p->of[language].notice
+                                                        : &p->of[language].channel,
+                            path, 1, text_str(&file), notice_holes, NOTICE_HOLES, err);
     }
     text_free(&file);
     free(path);
@@ -102,14 +103,14 @@ static bool load_file(struct prompts *p, const char *dir, const char *name, int 
 
 bool prompts_load(struct prompts **out, const char *dir, struct error *err)
 {
-    static const char *const names[] = {"digest", "repair", "notice"};
+    static const char *const names[] = {"digest", "repair", "notice", "channel"};
     struct prompts *p = calloc(1, sizeof(*p));
 
     if (p == NULL) {
         abort();
     }
     for (int language = 0; language < LANGUAGES; language++) {
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
             if (!load_file(p, dir, names[i], language, err)) {
                 prompts_destroy(&p);
                 return false;
@@ -130,6 +131,7 @@ void prompts_destroy(struct prompts **prompts)
         template_destroy(&(*prompts)->of[i].user);
         template_destroy(&(*prompts)->of[i].repair);
         template_destroy(&(*prompts)->of[i].notice);
+        template_destroy(&(*prompts)->of[i].channel);
         text_free(&(*prompts)->of[i].instructions);
     }
     free(*prompts);
@@ -251,9 +253,10 @@ bool prompt_repair(const struct prompts *prompts, const char *language, struct s
     return template_fill(prompts->of[language_of(language)].repair, &problem, out);
 }
 
-bool prompt_notice(const struct prompts *prompts, const char *language, int64_t retention_days,
-                   const char *model_host, bool opt_in, struct text *out)
+bool prompt_notice(const struct prompts *prompts, bool to_channel, const char *language,
+                   int64_t retention_days, const char *model_host, bool opt_in, struct text *out)
 {
+    enum language of = language_of(language);
     struct str values[NOTICE_HOLES] = {STR_NULL};
     struct text days, host;
     bool ok;
@@ -265,7 +268,7 @@ bool prompt_notice(const struct prompts *prompts, const char *language, int64_t 
     values[HOLE_RETENTION] = text_str(&days);
     values[HOLE_MODEL_HOST] = text_str(&host);
     values[HOLE_OPT_IN] = opt_in ? STR("yes") : STR_NULL;
-    ok = template_fill(prompts->of[language_of(language)].notice, values, out);
+    ok = template_fill(to_channel ? prompts->of[of].channel : prompts->of[of].notice, values, out);
     text_free(&days);
     text_free(&host);
     return ok;

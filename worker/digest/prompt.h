@@ -9,6 +9,7 @@
  * days),
  *                       {{model_host}} (empty without a model), {{opt_in}} (empty when the notice
  *                       alone suffices)
+ *   channel.{ko,en}.txt what a channel is told when we are invited: the same holes
  *
  * The data is one JSON object a line, numbered from 1; JSON escapes line breaks, so that no text of
  * a member can begin a line of its own. No names, no ids of Slack's.
@@ -38,8 +39,8 @@ bool prompt_digest(const struct prompts *prompts, const struct digest_work *work
                    struct text *user, size_t *first, struct error *err);
 bool prompt_repair(const struct prompts *prompts, const char *language, struct str problem,
                    struct text *out);
-bool prompt_notice(const struct prompts *prompts, const char *language, int64_t retention_days,
-                   const char *model_host, bool opt_in, struct text *out);
+bool prompt_notice(const struct prompts *prompts, bool to_channel, const char *language,
+                   int64_t retention_days, const char *model_host, bool opt_in, struct text *out);
 
 /* The instructions as one clean line (clean.h), to notice when an answer quotes them. */
 struct str prompt_instructions(const struct prompts *prompts, const char *language);

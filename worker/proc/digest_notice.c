@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "db/budget.h"
+#include "db/joins.h"
 #include "db/notices.h"
 #include "db/outbox.h"
 #include "digest/render.h"
@@ -23,8 +24,10 @@ static void host_of(struct text *out, const char *url)
     text_add(out, (struct str){host, strcspn(host, "/?#")});
 }
 
+/* user_id NULL: to a channel. */
 static bool write_notice(const struct config *config, const struct prompts *prompts,
-                         const struct notice_owed *owed, struct text *body, struct error *err)
+                         const char *user_id, const char *language, struct text *body,
+                         struct error *err)
 {
     int64_t days = config_int(config, "privacy", "retention") / (24 * 3600 * (int64_t)1000);
     bool model = config_bool(config, "openai", "enabled");
@@ -37,9 +40,10 @@ static bool write_notice(const struct config *config, const struct prompts *prom
     if (model) {
         host_of(&host, config_string(config, "openai", "base_url"));
     }
-    ok = (prompt_notice(prompts, owed->language, days, text_cstr(&host), opt_in && model, &words) ||
-          error_set(err, ERROR_CONFIG, "the notice (%s) is too long", owed->language)) &&
-         render_notice(body, owed->user_id, owed->language, opt_in && model, text_str(&words), err);
+    ok = (prompt_notice(prompts, user_id == NULL, language, days, text_cstr(&host), opt_in && model,
+                        &words) ||
+          error_set(err, ERROR_CONFIG, "the notice (%s) is too long", language)) &&
+         render_notice(body, user_id, language, opt_in && model, text_str(&words), err);
     text_free(&host);
     text_free(&words);
     return ok;
@@ -58,7 +62,7 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
     }
     for (size_t i = 0; i < count && ok; i++) {
         text_init(&bodies[i], 128 * 1024);
-        ok = write_notice(config, prompts, &owed[i], &bodies[i], err);
+        ok = write_notice(config, prompts, owed[i].user_id, owed[i].language, &bodies[i], err);
         if (asprintf(&identities[i], "notice:%s:%s:%" PRId64, owed[i].team_id, owed[i].user_id,
                      owed[i].serial) < 0) {
             abort();
@@ -86,15 +90,14 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
 
 bool notices_check(const struct config *config, const struct prompts *prompts, struct error *err)
 {
-    char team[] = "T", user[] = "U", ko[] = "ko", en[] = "en";
-    const struct notice_owed probes[] = {{team, user, ko, 1, false}, {team, user, en, 1, false}};
+    static const char *const languages[] = {"ko", "en"};
     bool ok = true;
 
-    for (size_t i = 0; i < 2 && ok; i++) {
+    for (size_t i = 0; i < 4 && ok; i++) {
         struct text body;
 
         text_init(&body, 128 * 1024);
-        ok = write_notice(config, prompts, &probes[i], &body, err);
+        ok = write_notice(config, prompts, i < 2 ? "U" : NULL, languages[i % 2], &body, err);
         text_free(&body);
     }
     return ok;
@@ -135,5 +138,58 @@ bool notices_add(struct pg *pg, const struct config *config, const struct prompt
         }
     } while (ok && count == NOTICES_MAX);
     notices_free(&owed, count);
+    return ok;
+}
+
+static bool add_channel(struct pg *pg, const struct config *config, const struct prompts *prompts,
+                        const struct channel_owed *owed, struct error *err)
+{
+    char *identity = NULL;
+    struct text body;
+    bool ok;
+
+    if (asprintf(&identity, "channel_notice:%s:%s:%" PRId64, owed->team_id, owed->channel_id,
+                 owed->serial) < 0) {
+        abort();
+    }
+    text_init(&body, 128 * 1024);
+    ok = write_notice(config, prompts, NULL, owed->language, &body, err) &&
+         outbox_add(pg,
+                    &(struct outbox_new){.identity = identity,
+                                         .kind = "channel_notice",
+                                         .team_id = owed->team_id,
+                                         .target = owed->channel_id,
+                                         .body = text_str(&body)},
+                    1, err);
+    text_free(&body);
+    free(identity);
+    return ok;
+}
+
+bool channel_notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
+                         struct error *err)
+{
+    struct channel_owed *owed = NULL;
+    size_t count = 0;
+    bool any, ok;
+
+    if (!joins_waiting(pg, &any, err)) {
+        return false;
+    }
+    if (!any) {
+        return true;
+    }
+    ok = pg_begin(pg, err) &&
+         joins_settle(pg, config_string(config, "digest", "language"), &owed, &count, err);
+    for (size_t i = 0; i < count && ok; i++) {
+        ok = add_channel(pg, config, prompts, &owed[i], err);
+    }
+    ok = ok && pg_commit(pg, err);
+    if (!ok) {
+        pg_rollback(pg);
+    } else if (count > 0) {
+        log_info("%zu channels are to be told what is kept and who sees it", count);
+    }
+    joins_free(&owed, count);
     return ok;
 }

@@ -27,4 +27,8 @@ bool digest_check(const struct config *config, struct error *err);
 bool notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
                  struct error *err);
 
+/* The same for every channel that we were invited to, in the workspace's language. */
+bool channel_notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
+                         struct error *err);
+
 #endif

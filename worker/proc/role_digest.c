@@ -79,6 +79,7 @@ static void claim(struct digest_role *d)
     }
     free(works);
     if (!notices_add(d->db.pg, d->config, d->prompts, &err) ||
+        !channel_notices_add(d->db.pg, d->config, d->prompts, &err) ||
         !digests_rest(d->db.pg, d->terms.opt_in, &err)) {
         db_turn_failed(&d->db, "adding notices", &err);
         return;

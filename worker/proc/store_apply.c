@@ -11,6 +11,7 @@
 #include "db/applied.h"
 #include "db/dead.h"
 #include "db/firings.h"
+#include "db/joins.h"
 #include "db/messages.h"
 #include "db/roster.h"
 #include "ingest/fold.h"
@@ -265,7 +266,17 @@ static bool apply_channel(struct pg *pg, const struct channel_news *news, struct
     if (news->name.data != NULL) {
         return db_channel_renamed(pg, news->team, news->channel, news->name, err);
     }
-    return db_teams_seen(pg, &news->team, 1, err) && db_channels_seen(pg, &channel, 1, err);
+    if (!db_teams_seen(pg, &news->team, 1, err)) {
+        return false;
+    }
+    /* Whoever came is not known to be us: that alone makes nothing recorded. */
+    if (!news->joined_is_us && news->joined.data != NULL) {
+        return join_seen(pg, news->team, news->channel, news->joined, false,
+                         news->privacy == EVENT_PRIVATE, err);
+    }
+    return db_channels_seen(pg, &channel, 1, err) &&
+           (news->joined.data == NULL || join_seen(pg, news->team, news->channel, news->joined,
+                                                   true, news->privacy == EVENT_PRIVATE, err));
 }
 
 static bool apply_one(struct store_apply *a, const struct event *event, struct error *err)
