@@ -45,18 +45,26 @@ my %needs = (
     'team_domain_change' => ['team:read'], 'tokens_revoked' => [], 'app_uninstalled' => [],
     'auth.test' => [], 'chat.postMessage' => ['chat:write'], 'conversations.open' => ['im:write'],
     'conversations.history' => ['im:history'], 'conversations.replies' => ['im:history'],
+    'chat.delete' => ['chat:write'], 'users.info' => ['users:read'], 'reactions.add' => [],
+    'slash_commands' => ['commands'],
 );
 my ($enum) = slurp('worker/slack/web.h') =~ /((?:.*"\w+\.\w+".*\n)+)/;
 my @methods = ($enum // '') =~ /"(\w+\.\w+)"/g;
 cmp_ok(scalar @methods, '>=', 5, 'the methods that the worker calls were read');
 my @unknown = grep { !$needs{$_} } @methods, @$events;
 is(join(' ', @unknown), '', 'each of them is known here');
-my %needed = map { $_ => 1 } map { @{ $needs{$_} // [] } } @methods, @$events;
+my %needed = map { $_ => 1 } map { @{ $needs{$_} // [] } } @methods, @$events, 'slash_commands';
 is_deeply([ sort @$scopes ], [ sort keys %needed ], 'the scopes are exactly theirs');
-is_deeply([ sort @$more_scopes ], [qw(groups:history groups:read)], 'private channels need two more');
+is_deeply([ sort @$more_scopes ], [qw(groups:history groups:read reactions:write)], 'private channels need two more, and reactions one');
 
 like($readme, qr/`\Q$_\E`/, "README.md tells of $_") for @$scopes, @$events;
 
-like($manifest, qr{^\s+request_url: https://\S+/slack/events$}m, 'the request URL is one that the snippet serves');
+my ($snippet) = slurp('conf/nginx/study.conf');
+for my $url ($manifest =~ m{^[\s-]+(?:request_)?url: https://[^/\s]+(/\S+)$}mg) {
+    like($snippet, qr{^location = \Q$url\E \{}m, "$url is one that the snippet serves");
+}
+is(scalar(() = $manifest =~ /url: https/g), 3, 'events, commands and interactions have one each');
+my ($command) = $manifest =~ m{- command: (/\w+)$}m;
+like(slurp('worker/proc/request_words.c'), qr/`\Q$command\E help`/, 'members are told the command by its name');
 
 done_testing;
