@@ -15,6 +15,7 @@ ALTER TABLE study.outbox
     DROP CONSTRAINT outbox_check1, -- sent_ts with `sent`
     DROP CONSTRAINT outbox_check2, -- states that may be without a body
     ADD COLUMN hold boolean NOT NULL DEFAULT false, -- not in the member's quiet hours
+    ADD COLUMN retracted boolean NOT NULL DEFAULT false, -- sent, and a row to delete it was made
     ADD CONSTRAINT outbox_kind CHECK (kind IN ('digest', 'notice', 'channel_notice', 'response',
                                                'reaction', 'delete')),
     ADD CONSTRAINT outbox_state CHECK (state IN ('pending', 'sending', 'doubtful', 'sent', 'logged',
@@ -33,12 +34,18 @@ CREATE INDEX lane_urgent ON study.lane (due_at)
 CREATE INDEX outbox_brief ON study.outbox (done_at)
     WHERE kind IN ('response', 'reaction', 'delete') AND done_at IS NOT NULL;
 
+-- Sent digests that lost their text since, as a message of theirs was deleted: for [deliver]
+-- retract_sent.
+CREATE INDEX outbox_withdrawn ON study.outbox (outbox_id)
+    WHERE kind = 'digest' AND state = 'sent' AND body IS NULL AND NOT retracted;
+
 ALTER TABLE study.member
     ADD COLUMN locale text CHECK (length(locale) <= 32),     -- Slack's: "ko-KR"
     -- What users.info says: external is of another organisation, gone has left.
     ADD COLUMN standing text CHECK (standing IN ('person', 'bot', 'external', 'gone')),
-    ADD COLUMN profile_at timestamptz;                       -- when Slack was asked; NULL: never
-CREATE INDEX member_profile ON study.member (team_id, profile_at NULLS FIRST);
+    ADD COLUMN profile_at timestamptz,                       -- when it said so; NULL: never
+    ADD COLUMN profile_due timestamptz NOT NULL DEFAULT '-infinity'; -- it is asked then
+CREATE INDEX member_profile ON study.member (team_id, profile_due);
 
 -- The end of the quiet hours that `at` falls into, NULL when it falls into none. The hours are the
 -- zone's; from = until: there are none.
@@ -63,31 +70,6 @@ RETURN COALESCE(
                                       WHEN m.locale <> '' THEN 'en' END)
        FROM study.member AS m WHERE m.team_id = team AND m.user_id = "user"),
     (SELECT t.language FROM study.team AS t WHERE t.team_id = team), fallback);
-
--- Digests among these that were sent and are made from what is gone: a reply that deletes the
--- message, once. For [deliver] retract_sent = yes. The caller holds the digests' rows.
-CREATE FUNCTION study.retract_digests(digests bigint[]) RETURNS bigint LANGUAGE sql AS $$
-WITH added AS (
-    INSERT INTO study.outbox (identity, kind, team_id, target, body)
-    SELECT 'delete:' || o.outbox_id, 'delete', o.team_id, 'delete-' || o.channel_id,
-           jsonb_build_object('channel', o.channel_id, 'ts', o.sent_ts)
-      FROM study.outbox AS o
-      JOIN study.digest AS d USING (digest_id)
-     WHERE d.digest_id = ANY (digests) AND o.state = 'sent' AND o.channel_id IS NOT NULL
-       AND o.source_version < d.source_version
-     ORDER BY o.outbox_id
-    ON CONFLICT (identity) DO NOTHING
-    RETURNING team_id, target
-), lanes AS (
-    INSERT INTO study.lane AS l (team_id, target, due_at)
-    SELECT DISTINCT team_id, target, now() FROM added ORDER BY team_id, target
-    ON CONFLICT (team_id, target) DO UPDATE
-       SET due_at = LEAST(l.due_at, GREATEST(l.next_at, now()))
-), told AS (
-    SELECT pg_notify('study_outbox', '') FROM added LIMIT 1
-)
-SELECT count(*) FROM added LEFT JOIN told ON true
-$$;
 
 GRANT SELECT (locale, standing, profile_at) ON study.member TO study_read;
 GRANT SELECT (hold) ON study.outbox TO study_read;

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memchr(answer.code, '\0', sizeof(answer.code)) == NULL) {
         abort();
     }
-    ts = slack_find_post(answer.root, 42);
+    ts = slack_find_post(answer.root, "study_digest", STR("U1"), 42);
     if (slack_is_ts(ts) && ts.len != 17) {
         abort();
     }

@@ -84,6 +84,19 @@ static bool parse_decimal(const char *text, int64_t *number)
     return true;
 }
 
+/* "08:30" */
+static bool parse_clock(const char *text, int64_t *number)
+{
+    uint64_t hours, minutes;
+
+    if (strlen(text) != 5 || text[2] != ':' || !str_to_u64((struct str){text, 2}, &hours) ||
+        !str_to_u64((struct str){text + 3, 2}, &minutes)) {
+        return false;
+    }
+    *number = (int64_t)(hours * 60 + minutes);
+    return hours < 24 && minutes < 60;
+}
+
 /* Is c in a set written as "A-Za-z0-9_.-" (a '-' that ends it stands for itself)? */
 static bool in_set(char c, const char *set)
 {
@@ -158,6 +171,8 @@ bool option_parse(const struct option *o, const char *text, int64_t *number)
     case OPTION_BOOL:
         *number = strcmp(text, "yes") == 0;
         return *number != 0 || strcmp(text, "no") == 0;
+    case OPTION_CLOCK:
+        return parse_clock(text, number);
     case OPTION_DECIMAL:
         if (*text == '\0') {
             *number = INT64_MIN;
@@ -248,6 +263,9 @@ void option_range(const struct option *o, char out[OPTION_RANGE_BYTES])
         break;
     case OPTION_CHOICE:
         put_choices(&t, o->choices);
+        break;
+    case OPTION_CLOCK:
+        text_adds(&t, "00:00 to 23:59");
         break;
     case OPTION_DECIMAL:
         text_addf(&t, "%g to %g, or empty", (double)o->min / 1000, (double)o->max / 1000);

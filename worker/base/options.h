@@ -19,6 +19,7 @@ enum option_type {
     OPTION_SIZE,     /* bytes; k, m, g */
     OPTION_DURATION, /* milliseconds inside; ms, s, m, h, d in the file, s when bare */
     OPTION_DECIMAL,  /* thousandths inside; may be empty */
+    OPTION_CLOCK,    /* "08:30", a time of day; minutes inside */
     OPTION_CHOICE,
     OPTION_SECRET, /* read from the file that `<key>_file` names, or the environment */
 };

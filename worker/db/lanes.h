@@ -19,6 +19,10 @@
 #define SLACK_TIER3_MS       1500
 #define SLACK_TIER3_BURST_MS 13500
 
+/* a hundred a minute of tier 4's */
+#define SLACK_TIER4_MS       700
+#define SLACK_TIER4_BURST_MS 7000
+
 /* For a day: then it is tried again (db/retention.h), as a member may have come back. */
 bool lane_stop(struct pg *pg, const char *team_id, const char *target, const char *reason,
                struct error *err);

@@ -305,3 +305,35 @@ bool outbox_finish(struct pg *pg, const struct outbox_done *done, size_t count, 
     destroy_arrays(a, 9);
     return ok;
 }
+
+bool outbox_retract(struct pg *pg, int64_t *count, struct error *err)
+{
+    static const char sql[] =
+        "WITH gone AS ("
+        "    UPDATE study.outbox SET retracted = true WHERE outbox_id IN ("
+        "        SELECT o.outbox_id FROM study.outbox o JOIN study.digest d USING (digest_id)"
+        "         WHERE o.kind = 'digest' AND o.state = 'sent' AND o.body IS NULL"
+        "           AND NOT o.retracted AND o.source_version < d.source_version"
+        "         LIMIT 100 FOR UPDATE OF o SKIP LOCKED)"
+        "    RETURNING outbox_id, team_id, channel_id, sent_ts"
+        "), added AS ("
+        "    INSERT INTO study.outbox (identity, kind, team_id, target, body)"
+        "    SELECT 'delete:' || outbox_id, 'delete', team_id, 'delete-' || channel_id,"
+        "           jsonb_build_object('channel', channel_id, 'ts', sent_ts)"
+        "      FROM gone WHERE channel_id IS NOT NULL ORDER BY outbox_id"
+        "    ON CONFLICT (identity) DO NOTHING"
+        "    RETURNING team_id, target"
+        "), lanes AS ("
+        "    INSERT INTO study.lane AS l (team_id, target, due_at)"
+        "    SELECT DISTINCT team_id, target, now() FROM added ORDER BY team_id, target"
+        "    ON CONFLICT (team_id, target) DO UPDATE"
+        "       SET due_at = LEAST(l.due_at, GREATEST(l.next_at, now()))"
+        ")"
+        "SELECT count(*) FROM added";
+    struct pg_result *res = NULL;
+    bool ok = pg_exec(pg, sql, NULL, &res, err);
+
+    *count = ok ? pg_int(res, 0, 0) : 0;
+    pg_result_destroy(&res);
+    return ok;
+}

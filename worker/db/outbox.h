@@ -67,7 +67,8 @@ struct outbox_work { /* strings are owned */
     char *target;
     char *thread_ts; /* NULL */
     char *body;
-    char *channel_id; /* NULL: not known yet; of a user the DM, once opened */
+    char *channel_id;  /* NULL: not known yet; of a user the DM, once opened */
+    char *bot_user_id; /* ours in this workspace; NULL: not known yet */
     int64_t attempts;
     int64_t age_ms;
     int64_t sent_from_us; /* Unix microseconds of the first request; INT64_MIN: none left */
@@ -98,6 +99,13 @@ bool outbox_claim(struct pg *pg, const struct outbox_terms *terms, struct outbox
  */
 bool outbox_sending(struct pg *pg, struct outbox_work *const *works, const char *const *channels,
                     size_t count, int64_t lease_ms, bool *go, struct error *err);
+
+/*
+ * Makes a `delete` row for each sent digest that was made from a message deleted since
+ * (db/messages.h takes its text away), once; at most a hundred a call, in a transaction of its own.
+ * *count: made.
+ */
+bool outbox_retract(struct pg *pg, int64_t *count, struct error *err);
 
 enum outbox_end {
     OUTBOX_SENT,

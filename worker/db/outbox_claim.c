@@ -109,7 +109,8 @@ static const char claim_sql[] =
     "            WHEN c.kind IN ('reaction', 'delete') THEN c.body ->> 'channel'"
     "            WHEN c.kind <> 'response' THEN c.target END,"
     "       c.attempts, (1000 * extract(epoch FROM now() - c.created_at))::bigint,"
-    "       (1000000 * extract(epoch FROM c.sent_from))::bigint, c.channel_id"
+    "       (1000000 * extract(epoch FROM c.sent_from))::bigint, c.channel_id,"
+    "       (SELECT t.bot_user_id FROM study.team t WHERE t.team_id = c.team_id)"
     "  FROM claimed c"
     "  LEFT JOIN study.member m ON m.team_id = c.team_id AND m.user_id = c.target";
 
@@ -159,6 +160,7 @@ static struct outbox_work *read_work(const struct pg_result *res, int row)
     w->attempts = pg_int(res, row, 9);
     w->age_ms = pg_int(res, row, 10);
     w->sent_from_us = pg_is_null(res, row, 11) ? INT64_MIN : pg_int(res, row, 11);
+    w->bot_user_id = dup(res, row, 13);
     return w;
 }
 
@@ -175,6 +177,7 @@ void outbox_work_destroy(struct outbox_work **work)
     free(w->thread_ts);
     free(w->body);
     free(w->channel_id);
+    free(w->bot_user_id);
     free(w);
     *work = NULL;
 }

@@ -13,9 +13,10 @@
 #include "proc/deliver_job.h"
 #include "slack/web.h"
 
-#define PAGES_MAX     20
-#define TEAM_REST_MS  60000
-#define SCOPE_REST_MS 3600000 /* of a method that the app was not given the scope for */
+#define PAGES_MAX       20
+#define TEAM_REST_MS    60000
+#define SCOPE_REST_MS   3600000 /* of a method that the app was not given the scope for */
+#define PROFILE_REST_MS 30000
 
 static void post_answered(struct job *job, const struct slack_side *slack,
                           struct slack_answer *answer)
@@ -127,7 +128,8 @@ static void look_answered(struct job *job, const struct slack_answer *answer)
                   answer->outcome == SLACK_OK ? "the history could not be read" : answer->code);
         return;
     }
-    ts = slack_find_post(answer->root, job->work->outbox_id);
+    ts = slack_find_post(answer->root, job_event_type(job->work), str_of(job->work->bot_user_id),
+                         job->work->outbox_id);
     cursor = slack_next_cursor(answer->root);
     if (slack_is_ts(ts)) {
         job_finish(job, OUTBOX_SENT, 0, "");
@@ -172,6 +174,44 @@ static void auth_answered(struct job *job, const struct slack_answer *answer)
     }
 }
 
+/* Slack's word on who somebody is. Somebody whom it does not know, or does not show to us, is gone:
+ * what it says about them later comes with their next profile. */
+static void profile_answered(struct job *job, struct slack_answer *answer)
+{
+    const struct json *user = json_get(answer->root, "user");
+    struct str team = json_get_string(user, "team_id");
+    const char *standing = "person";
+
+    job->state = JOB_GONE;
+    if (answer->outcome == SLACK_CHANNEL_NEVER) {
+        standing = "gone";
+    } else if (answer->outcome == SLACK_TEAM_STOPS && strcmp(answer->code, "missing_scope") == 0) {
+        /* no reason to stop the digests, which do without */
+        answer->outcome = SLACK_RETRY;
+        answer->wait_ms = SCOPE_REST_MS;
+        job->state = JOB_DONE;
+    } else if (answer->outcome != SLACK_OK || json_type(user) != JSON_OBJECT) {
+        if (answer->wait_ms < 0 && answer->outcome != SLACK_TEAM_STOPS) {
+            answer->wait_ms = PROFILE_REST_MS;
+        }
+        job->state = JOB_DONE;
+    } else if (json_bool(json_get(user, "deleted"))) {
+        standing = "gone";
+    } else if (json_bool(json_get(user, "is_bot"))) {
+        standing = "bot";
+    } else if (json_bool(json_get(user, "is_stranger")) ||
+               (team.len > 0 && !str_is(team, job->team_id) &&
+                json_get(user, "enterprise_user") == NULL)) {
+        standing = "external";
+    }
+    snprintf(job->error, sizeof(job->error), "%s", answer->code);
+    if (job->state == JOB_GONE) {
+        job->profile =
+            profile_create(json_get_string(user, "tz"), json_get_string(user, "locale"), standing);
+        job->state = JOB_DONE;
+    }
+}
+
 void job_answered(struct job *job, const struct slack_side *slack,
                   const struct http_response *response)
 {
@@ -200,6 +240,9 @@ void job_answered(struct job *job, const struct slack_side *slack,
         break;
     case STEP_AUTH:
         auth_answered(job, &answer);
+        break;
+    case STEP_PROFILE:
+        profile_answered(job, &answer);
         break;
     case STEP_RESPOND:
         break;

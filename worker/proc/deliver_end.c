@@ -14,6 +14,13 @@ void end_say(const struct job *job, bool team_stopped)
     if (team_stopped) {
         log_error("ALERT workspace %s: nothing is sent any more: %s", job->team_id, job->error);
     }
+    if (job->user_id != NULL) {
+        if (job->profile == NULL && !job->stop_team) {
+            log_warn("users.info in %s: %s; asked again in %" PRId64 " s", job->team_id, job->error,
+                     job->wait_ms / 1000);
+        }
+        return;
+    }
     if (job->work == NULL) {
         if (job->team_url != NULL) {
             log_info("workspace %s is known", job->team_id);
@@ -56,6 +63,9 @@ static bool write_news(struct pg *pg, const struct job *job, bool *team_stopped,
     if (job->team_url != NULL) {
         ok = team_identify(pg, job->team_id, str_of(job->team_name), str_of(job->team_url),
                            str_of(job->bot_user_id), err);
+    }
+    if (ok && job->profile != NULL) {
+        ok = profile_keep(pg, job->team_id, job->user_id, job->profile, err);
     }
     if (ok && job->wait_method != NULL) {
         ok = slack_wait_set(pg, job->team_id, job->wait_method, job->wait_ms, err);
@@ -116,7 +126,10 @@ static bool write_each(struct pg *pg, struct job *const *jobs, size_t count, boo
             return false;
         }
         log_error("the end of %s cannot be written down: %s",
-                  job->work != NULL ? "a reply" : "an auth.test", err->text);
+                  job->work != NULL      ? "a reply"
+                  : job->user_id != NULL ? "a users.info"
+                                         : "an auth.test",
+                  err->text);
         job->state = JOB_GONE;
     }
     return true;

@@ -49,6 +49,15 @@ struct job *job_of_team(const char *team_id)
     return job;
 }
 
+struct job *job_of_member(const char *team_id, const char *user_id)
+{
+    struct job *job = job_of_team(team_id);
+
+    job->state = JOB_PROFILE;
+    job->user_id = copy(user_id);
+    return job;
+}
+
 void job_destroy(struct job **job)
 {
     struct job *j = *job;
@@ -58,6 +67,8 @@ void job_destroy(struct job **job)
     }
     outbox_work_destroy(&j->work);
     free(j->team_id);
+    free(j->user_id);
+    profile_destroy(&j->profile);
     free(j->cursor);
     free(j->opened);
     free(j->team_name);
@@ -86,7 +97,7 @@ const char *job_method(const struct job *job)
     static const char *const methods[] = {
         [STEP_OPEN] = SLACK_OPEN,        [STEP_POST] = SLACK_POST,   [STEP_LOOK] = SLACK_HISTORY,
         [STEP_RESPOND] = "response_url", [STEP_REACT] = SLACK_REACT, [STEP_DELETE] = SLACK_DELETE,
-        [STEP_AUTH] = SLACK_AUTH_TEST};
+        [STEP_AUTH] = SLACK_AUTH_TEST,   [STEP_PROFILE] = SLACK_USER};
 
     if (job->asked == STEP_LOOK && job->work->thread_ts != NULL) {
         return SLACK_REPLIES;
@@ -251,6 +262,20 @@ static bool ask_open(struct job *job, const struct slack_side *slack, const char
     return ok;
 }
 
+static bool ask_profile(struct job *job, const struct slack_side *slack, const char *token,
+                        struct error *err)
+{
+    struct text form;
+    bool ok;
+
+    text_init(&form, 256);
+    text_addf(&form, "user=%s&include_locale=true", job->user_id);
+    ok = slack_start(slack->http, slack->api_url, SLACK_USER, text_cstr(&form), token, STR_NULL,
+                     false, job, err);
+    text_free(&form);
+    return ok;
+}
+
 static bool ask_look(struct job *job, const struct slack_side *slack, const char *token,
                      struct error *err)
 {
@@ -296,6 +321,10 @@ void job_ask(struct job *job, const struct slack_side *slack)
     case JOB_LOOK:
         job->asked = STEP_LOOK;
         ok = ask_look(job, slack, token, &err);
+        break;
+    case JOB_PROFILE:
+        job->asked = STEP_PROFILE;
+        ok = ask_profile(job, slack, token, &err);
         break;
     default:
         job->asked = STEP_AUTH;

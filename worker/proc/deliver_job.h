@@ -1,8 +1,8 @@
 /*
  * One thing that deliver asks of Slack: a reply on its way (with the steps that it takes: opening
- * the DM, the post, or the look into the history for a doubtful one), or a workspace's auth.test.
- * It turns answers into what is to be written down; it knows nothing of the database's
- * statements.
+ * the DM, the post, or the look into the history for a doubtful one), a workspace's auth.test, or a
+ * member's users.info. It turns answers into what is to be written down; it knows nothing of the
+ * database's statements.
  */
 #ifndef STUDY_PROC_DELIVER_JOB_H
 #define STUDY_PROC_DELIVER_JOB_H
@@ -13,6 +13,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "db/outbox.h"
+#include "db/profiles.h"
 #include "io/http.h"
 #include "slack/outcome.h"
 
@@ -32,15 +33,16 @@ struct slack_side {
 };
 
 enum job_state {
-    JOB_START,  /* claimed: what is the next step? */
-    JOB_OPEN,   /* the DM is to be opened */
-    JOB_LOOK,   /* the history is to be read */
-    JOB_READY,  /* where to send is known: to be marked `sending` */
-    JOB_MARKED, /* `sending` is committed: to be sent */
-    JOB_AUTH,   /* auth.test is to be asked */
-    JOB_ASKED,  /* a request is under way; `asked` says which */
-    JOB_DONE,   /* the fields below are to be written down */
-    JOB_GONE,   /* nothing more to do */
+    JOB_START,   /* claimed: what is the next step? */
+    JOB_OPEN,    /* the DM is to be opened */
+    JOB_LOOK,    /* the history is to be read */
+    JOB_READY,   /* where to send is known: to be marked `sending` */
+    JOB_MARKED,  /* `sending` is committed: to be sent */
+    JOB_AUTH,    /* auth.test is to be asked */
+    JOB_PROFILE, /* users.info is to be asked */
+    JOB_ASKED,   /* a request is under way; `asked` says which */
+    JOB_DONE,    /* the fields below are to be written down */
+    JOB_GONE,    /* nothing more to do */
 };
 
 enum job_step {
@@ -51,13 +53,16 @@ enum job_step {
     STEP_REACT,
     STEP_DELETE,
     STEP_AUTH,
+    STEP_PROFILE,
 };
 
 struct job {
     enum job_state state;
     enum job_step asked;
     char *team_id;
-    struct outbox_work *work; /* owned; NULL of an auth.test */
+    struct outbox_work *work; /* owned; NULL of a question about a workspace or a member */
+    char *user_id;            /* the member whose profile is asked for; NULL: none */
+    bool stopped;             /* auth.test of a workspace that had thrown us out */
     int64_t asked_ms;         /* boot clock */
     int64_t lease_ends_ms;    /* boot clock, of `sending` */
     int pages;                /* of the history, read so far */
@@ -73,10 +78,12 @@ struct job {
     bool stop_lane;
     char *opened;                             /* the DM's channel, to be kept */
     char *team_name, *team_url, *bot_user_id; /* of auth.test */
+    struct profile *profile;                  /* of users.info */
 };
 
 struct job *job_of_reply(struct outbox_work *work); /* takes it over */
 struct job *job_of_team(const char *team_id);
+struct job *job_of_member(const char *team_id, const char *user_id);
 void job_destroy(struct job **job);
 
 /* The first step of a claimed reply, or its end: too old, too often, no token, parked by setting.

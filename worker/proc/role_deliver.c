@@ -19,70 +19,17 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "db/lanes.h"
 #include "db/teams.h"
 #include "io/pg.h"
 #include "proc/deliver_end.h"
-#include "proc/deliver_job.h"
+#include "proc/deliver_role.h"
 #include "proc/role.h"
 #include "proc/signals.h"
 #include "slack/web.h"
 
-#define POLL_MS      1000
 #define CROWDED_MS   500 /* after a turn in which looks into histories had to be put off */
 #define RESPONSE_MAX (4 * 1024 * 1024)
-#define TEAMS_MAX    20
 #define MARGIN_MS    5000 /* of a lease over a request's time-out */
-
-struct deliver {
-    const struct config *config;
-    struct slack_side slack;
-    struct pg *pg;
-    struct http *http;
-    int64_t lease_ms;
-
-    struct job **jobs;
-    size_t count;
-    size_t concurrency;
-    size_t reserved; /* of these, for answers to commands: somebody waits for them */
-    bool crowded;    /* the last claim left everything else for later */
-
-    int64_t db_at_ms; /* after a failure: not before (boot clock) */
-    int64_t claim_at_ms;
-    int64_t teams_at_ms;
-    /* Stopped workspaces are asked once, after a start or a reload, as a new token may have come
-     * with it: in order of their ids, up to this one; NULL when all were. */
-    char *stopped_after;
-    bool listening;
-    bool db_down, slack_down; /* said so */
-};
-
-/* ---- PostgreSQL ---- */
-
-static void db_failed(struct deliver *d, const char *what, const struct error *err)
-{
-    if (err->kind != ERROR_INTERRUPTED && !d->db_down) {
-        log_error("%s: %s", what, err->text);
-        d->db_down = true;
-    }
-    d->db_at_ms = clock_boot_ms() + (pg_verdict(err) == PG_RETRY ? 500 : 5000);
-}
-
-static bool db_ready(struct deliver *d)
-{
-    struct error err = {0};
-
-    if (!pg_is_connected(d->pg)) {
-        d->listening = false;
-    }
-    if (!pg_connect(d->pg, &err) ||
-        (!d->listening && !pg_exec(d->pg, "LISTEN study_outbox", NULL, NULL, &err))) {
-        db_failed(d, "PostgreSQL", &err);
-        return false;
-    }
-    d->listening = true;
-    return true;
-}
 
 static size_t count_state(const struct deliver *d, enum job_state state)
 {
@@ -113,6 +60,9 @@ static void drop_gone(struct deliver *d)
 static void after_end(struct deliver *d, struct job *job, bool team_stopped)
 {
     end_say(job, team_stopped);
+    if (job->stopped && job->team_url == NULL && !job->stop_team) {
+        deliver_retest(d, job->team_id);
+    }
     if (job->work != NULL && job->end == OUTBOX_RELEASE && job->asked == STEP_LOOK) {
         d->claim_at_ms = clock_boot_ms() + CROWDED_MS;
     } else if (d->crowded || d->claim_at_ms > clock_boot_ms() + CROWDED_MS) {
@@ -133,9 +83,9 @@ static bool write_down(struct deliver *d)
         abort();
     }
     if (count_state(d, JOB_DONE) > 0) {
-        ok = ends_write(d->pg, d->jobs, d->count, stopped, &err);
+        ok = ends_write(d->db.pg, d->jobs, d->count, stopped, &err);
         if (!ok) {
-            db_failed(d, "writing down what was sent", &err);
+            db_turn_failed(&d->db, "writing down what was sent", &err);
         }
     }
     for (size_t i = 0; i < d->count && ok; i++) {
@@ -148,240 +98,26 @@ static bool write_down(struct deliver *d)
     return ok;
 }
 
-/* ---- claiming ---- */
-
-static bool claim(struct deliver *d)
-{
-    size_t room = d->concurrency - d->count;
-    bool crowded = room <= d->reserved;
-    const struct outbox_terms terms = {
-        .limit = (int)(crowded ? room : room - d->reserved),
-        .responses_only = crowded,
-        .lease_ms = d->lease_ms,
-        .settle_ms = d->slack.settle_ms,
-        .quiet_from = "22:00",
-        .quiet_until = "08:00",
-    };
-    struct outbox_work **works;
-    struct error err = {0};
-    int64_t next_ms;
-    size_t count;
-
-    if (!outbox_claim(d->pg, &terms, &works, &count, &next_ms, &err)) {
-        db_failed(d, "claiming replies", &err);
-        return false;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct job *job = job_of_reply(works[i]);
-
-        job_begin(job, &d->slack);
-        d->jobs[d->count++] = job;
-    }
-    free(works);
-    if (next_ms < 0 || next_ms > POLL_MS || crowded) {
-        next_ms = POLL_MS;
-    }
-    d->crowded = crowded;
-    d->claim_at_ms = clock_boot_ms() + (count == (size_t)terms.limit ? 0 : next_ms);
-    if (d->db_down) {
-        log_info("PostgreSQL is back");
-        d->db_down = false;
-    }
-    return true;
-}
-
-static bool is_asked(const struct deliver *d, const char *team)
-{
-    for (size_t i = 0; i < d->count; i++) {
-        if (d->jobs[i]->work == NULL && strcmp(d->jobs[i]->team_id, team) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void add_team(struct deliver *d, const char *team)
-{
-    struct job *job = job_of_team(team);
-
-    if (config_slack_token(d->config, team) == NULL) {
-        snprintf(job->error, sizeof(job->error), "no_token");
-        job->stop_team = true;
-        job->state = JOB_DONE;
-    }
-    d->jobs[d->count++] = job;
-}
-
-/* Workspaces that we do not know yet; after a start first those that had thrown us out. */
-static bool claim_teams(struct deliver *d)
-{
-    int room = (int)(d->concurrency - d->count);
-    int limit = room < TEAMS_MAX ? room : TEAMS_MAX;
-    struct error err = {0};
-    char **teams;
-    size_t count;
-
-    d->teams_at_ms = clock_boot_ms() + POLL_MS;
-    if (!teams_to_test(d->pg, d->stopped_after, limit, &teams, &count, &err)) {
-        db_failed(d, "reading workspaces", &err);
-        return false;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (!is_asked(d, teams[i])) {
-            add_team(d, teams[i]);
-        }
-    }
-    if (d->stopped_after != NULL) {
-        free(d->stopped_after);
-        d->stopped_after = count == (size_t)limit ? str_dup(str_of(teams[count - 1])) : NULL;
-        d->teams_at_ms = 0;
-    }
-    teams_free(&teams, count);
-    return true;
-}
-
 /* ---- the next steps ---- */
-
-/* Opening a DM and reading a history go at the pace of their tier, a workspace. */
-static bool book(struct deliver *d, size_t at)
-{
-    struct job *job = d->jobs[at];
-    struct error err = {0};
-    enum job_state state = job->state;
-    int64_t wait_ms;
-
-    job->asked = state == JOB_OPEN ? STEP_OPEN : STEP_LOOK;
-    if (!slack_wait_take(d->pg, job->team_id, job_method(job), SLACK_TIER3_MS, SLACK_TIER3_BURST_MS,
-                         1, &wait_ms, &err)) {
-        db_failed(d, "keeping Slack's limits", &err);
-        return false;
-    }
-    for (size_t i = at; i < d->count && wait_ms > 0; i++) {
-        struct job *other = d->jobs[i];
-
-        /* the workspace's others behind it would be told the same; those before it are booked */
-        if (other == job || (state == JOB_OPEN && other->state == state &&
-                             strcmp(other->team_id, job->team_id) == 0)) {
-            job_put_off(other, wait_ms + (int64_t)(clock_random() % 2000));
-        }
-    }
-    return true;
-}
-
-static bool is_post_of(const struct job *job, const char *team_id)
-{
-    return job->state == JOB_READY && job_send_step(job) == STEP_POST &&
-           strcmp(job->team_id, team_id) == 0;
-}
-
-/* Posts of one workspace are booked together. */
-static bool book_posts(struct deliver *d, const struct job *like, struct error *err)
-{
-    int64_t wait_ms;
-    int n = 0;
-
-    for (size_t i = 0; i < d->count; i++) {
-        n += is_post_of(d->jobs[i], like->team_id);
-    }
-    if (!slack_wait_take(d->pg, like->team_id, SLACK_POST, SLACK_POST_MS, SLACK_POST_BURST_MS, n,
-                         &wait_ms, err)) {
-        return false;
-    }
-    for (size_t i = 0; i < d->count; i++) {
-        if (is_post_of(d->jobs[i], like->team_id)) {
-            d->jobs[i]->state = JOB_MARKED; /* booked; marked below, all together */
-            if (wait_ms > 0) {
-                job_release(d->jobs[i], wait_ms);
-            }
-        }
-    }
-    return true;
-}
-
-/* Everything else goes by itself; an answer to a command has no limit but its five. */
-static bool book_send(struct deliver *d, struct job *job, struct error *err)
-{
-    int64_t wait_ms = 0;
-
-    job->asked = job_send_step(job);
-    if (job->asked == STEP_POST) {
-        return book_posts(d, job, err);
-    }
-    if (job->asked != STEP_RESPOND &&
-        !slack_wait_take(d->pg, job->team_id, job_method(job), SLACK_TIER3_MS, SLACK_TIER3_BURST_MS,
-                         1, &wait_ms, err)) {
-        return false;
-    }
-    job->state = JOB_MARKED;
-    if (wait_ms > 0) {
-        job_release(job, wait_ms + (int64_t)(clock_random() % 1000));
-    }
-    return true;
-}
-
-static bool mark_sending(struct deliver *d)
-{
-    struct outbox_work **works = calloc(d->count + 1, sizeof(*works));
-    const char **channels = calloc(d->count + 1, sizeof(*channels));
-    struct job **jobs = calloc(d->count + 1, sizeof(struct job *));
-    bool *go = calloc(d->count + 1, sizeof(*go));
-    int64_t lease = d->lease_ms;
-    int64_t ends;
-    struct error err = {0};
-    size_t n = 0;
-    bool ok = true;
-
-    if (works == NULL || channels == NULL || jobs == NULL || go == NULL) {
-        abort();
-    }
-    for (size_t i = 0; i < d->count && ok; i++) {
-        if (d->jobs[i]->state == JOB_READY) {
-            ok = book_send(d, d->jobs[i], &err);
-        }
-    }
-    for (size_t i = 0; i < d->count; i++) {
-        if (d->jobs[i]->state == JOB_MARKED) {
-            jobs[n] = d->jobs[i];
-            works[n] = d->jobs[i]->work;
-            channels[n++] = d->jobs[i]->work->channel_id;
-        }
-    }
-    ends = clock_boot_ms() + lease; /* before the statement: never later than the database's */
-    ok = ok && (n == 0 || outbox_sending(d->pg, works, channels, n, lease, go, &err));
-    for (size_t i = 0; i < n; i++) {
-        jobs[i]->lease_ends_ms = ends;
-        if (!ok) {
-            jobs[i]->state = JOB_READY;
-        } else if (!go[i]) {
-            jobs[i]->state = JOB_GONE;
-        }
-    }
-    if (!ok) {
-        db_failed(d, "marking replies", &err);
-    }
-    free(go);
-    free(jobs);
-    free(channels);
-    free(works);
-    return ok;
-}
 
 static void next_steps(struct deliver *d)
 {
     for (size_t i = 0; i < d->count; i++) {
         struct job *job = d->jobs[i];
 
-        if ((job->state == JOB_OPEN || job->state == JOB_LOOK) && !book(d, i)) {
+        if ((job->state == JOB_OPEN || job->state == JOB_LOOK || job->state == JOB_PROFILE) &&
+            !deliver_book(d, i)) {
             return;
         }
     }
-    if (!mark_sending(d)) {
+    if (!deliver_mark(d)) {
         return;
     }
     for (size_t i = 0; i < d->count; i++) {
         enum job_state state = d->jobs[i]->state;
 
-        if (state == JOB_OPEN || state == JOB_LOOK || state == JOB_MARKED || state == JOB_AUTH) {
+        if (state == JOB_OPEN || state == JOB_LOOK || state == JOB_MARKED || state == JOB_AUTH ||
+            state == JOB_PROFILE) {
             job_ask(d->jobs[i], &d->slack);
         }
     }
@@ -394,9 +130,10 @@ static void keep_opened(struct deliver *d, const struct job *job)
 {
     struct error err = {0};
 
-    if (pg_is_connected(d->pg) &&
-        !member_dm_opened(d->pg, job->team_id, job->work->target, job->opened, &err)) {
-        db_failed(d, "keeping a DM's channel", &err); /* it is opened again, which does no harm */
+    if (pg_is_connected(d->db.pg) &&
+        !member_dm_opened(d->db.pg, job->team_id, job->work->target, job->opened, &err)) {
+        db_turn_failed(&d->db, "keeping a DM's channel",
+                       &err); /* it is opened again, which does no harm */
     }
 }
 
@@ -408,12 +145,10 @@ static void take_answers(struct deliver *d)
         struct job *job = response.owner;
 
         job_answered(job, &d->slack, &response);
-        if (response.fate == HTTP_ANSWERED && d->slack_down) {
-            log_info("Slack answers again");
-            d->slack_down = false;
-        } else if (response.fate != HTTP_ANSWERED && !d->slack_down) {
-            log_error("Slack: %s", response.error.text);
-            d->slack_down = true;
+        if (response.fate == HTTP_ANSWERED) {
+            outage_end(&d->slack_outage);
+        } else {
+            outage_begin(&d->slack_outage, &response.error);
         }
         if (job->opened != NULL && job->state == JOB_READY) {
             keep_opened(d, job);
@@ -426,8 +161,8 @@ static void take_answers(struct deliver *d)
 /* Told to stop at once: a post under way may arrive all the same, everything else goes back. */
 static void release_all(struct deliver *d)
 {
-    pg_set_interrupt(d->pg, -1);
-    pg_set_deadline(d->pg, 3000);
+    pg_set_interrupt(d->db.pg, -1);
+    pg_set_deadline(d->db.pg, 3000);
     for (size_t i = 0; i < d->count; i++) {
         struct job *job = d->jobs[i];
 
@@ -448,7 +183,8 @@ static void release_all(struct deliver *d)
         }
     }
     drop_gone(d);
-    if (d->count > 0 && db_ready(d)) {
+    d->db.not_before_ms = 0;
+    if (d->count > 0 && db_turn_begin(&d->db)) {
         write_down(d);
     }
     for (size_t i = 0; i < d->count; i++) {
@@ -461,7 +197,7 @@ static void release_all(struct deliver *d)
 static int wait_ms(const struct deliver *d, enum stop stop)
 {
     int64_t now = clock_boot_ms();
-    int64_t until = now + POLL_MS;
+    int64_t until = now + DELIVER_POLL_MS;
 
     if (stop == STOP_NOT && d->count < d->concurrency && d->claim_at_ms < until) {
         until = d->claim_at_ms;
@@ -469,8 +205,8 @@ static int wait_ms(const struct deliver *d, enum stop stop)
     if (count_state(d, JOB_ASKED) < d->count) {
         until = now; /* a step is to be taken */
     }
-    if (until < d->db_at_ms) {
-        until = d->db_at_ms;
+    if (until < d->db.not_before_ms) {
+        until = d->db.not_before_ms;
     }
     return until > now ? (int)(until - now) : 0;
 }
@@ -481,21 +217,21 @@ static void turn(struct deliver *d, enum stop stop)
     struct error err = {0};
     int64_t now = clock_boot_ms();
 
-    if (now >= d->db_at_ms && db_ready(d) && write_down(d)) {
+    if (db_turn_begin(&d->db) && write_down(d)) {
         bool room = stop == STOP_NOT && d->count < d->concurrency;
 
-        if ((!room || now < d->teams_at_ms || claim_teams(d)) &&
-            (!room || now < d->claim_at_ms || d->count == d->concurrency || claim(d))) {
+        if ((!room || now < d->teams_at_ms || deliver_claim_questions(d)) &&
+            (!room || now < d->claim_at_ms || d->count == d->concurrency || deliver_claim(d))) {
             next_steps(d);
         }
     }
-    fds[0] = pg_fd(d->pg);
+    fds[0] = pg_fd(d->db.pg);
     fds[1] = signals_wake_fd();
     if (!http_wait(d->http, fds, 2, wait_ms(d, stop), &err)) {
         log_error("waiting: %s", err.text);
     }
     take_answers(d);
-    if (pg_is_connected(d->pg) && pg_notified(d->pg, &err)) {
+    if (pg_is_connected(d->db.pg) && pg_notified(d->db.pg, &err)) {
         d->claim_at_ms = clock_boot_ms();
     }
 }
@@ -531,13 +267,20 @@ static bool open_role(struct deliver *d, struct error *err)
         .give_up_ms = config_int(c, "deliver", "give_up"),
         .max_attempts = config_int(c, "deliver", "max_attempts"),
         .park = strcmp(config_string(c, "deliver", "doubtful"), "park") == 0,
+        .log_only = strcmp(config_string(c, "deliver", "mode"), "log") == 0,
     };
+    d->slack.only_count = config_list(c, "deliver", "only", &d->slack.only);
     d->lease_ms = config_int(c, "deliver", "lease");
     if (d->lease_ms < limits.timeout_ms + MARGIN_MS) {
         d->lease_ms = limits.timeout_ms + MARGIN_MS;
     }
-    d->pg = pg_create(c, "study-worker deliver");
-    pg_set_interrupt(d->pg, signals_stop_fd());
+    d->slack_outage.what = "Slack";
+    d->db = (struct db_turn){
+        .pg = pg_create(c, "study-worker deliver"),
+        .listen = "LISTEN study_outbox",
+        .outage = {.what = "PostgreSQL"},
+    };
+    pg_set_interrupt(d->db.pg, signals_stop_fd());
     return true;
 }
 
@@ -557,9 +300,9 @@ int role_deliver(const struct role *role)
         log_error("%s", err.text);
         status = ROLE_MISCONFIGURED;
     }
-    free(d.stopped_after);
+    deliver_claim_end(&d);
     free(d.jobs);
     http_destroy(&d.http);
-    pg_destroy(&d.pg);
+    pg_destroy(&d.db.pg);
     return status;
 }

@@ -221,7 +221,17 @@ void slack_history_query(struct text *out, const char *channel_id, const char *t
     }
 }
 
-struct str slack_find_post(const struct json *page, int64_t outbox_id)
+/* A message of a bot names its user or, of older apps, only its bot_id. */
+static bool is_ours(const struct json *message, const char *event_type, struct str bot_user_id)
+{
+    struct str user = json_get_string(message, "user");
+
+    return str_is(json_string(json_path(message, "metadata.event_type")), event_type) &&
+           (user.len == 0 || bot_user_id.len == 0 || str_eq(user, bot_user_id));
+}
+
+struct str slack_find_post(const struct json *page, const char *event_type, struct str bot_user_id,
+                           int64_t outbox_id)
 {
     const struct json *messages = json_get(page, "messages");
 
@@ -231,6 +241,9 @@ struct str slack_find_post(const struct json *page, int64_t outbox_id)
         int64_t number;
         uint64_t word;
 
+        if (!is_ours(message, event_type, bot_user_id)) {
+            continue;
+        }
         if ((json_int64(id, &number) && number == outbox_id) ||
             (str_to_u64(json_string(id), &word) && word == (uint64_t)outbox_id)) {
             return json_get_string(message, "ts");

@@ -60,8 +60,10 @@ bool slack_post_body(struct text *out, const char *channel_id, const char *threa
 void slack_history_query(struct text *out, const char *channel_id, const char *thread_ts,
                          int64_t oldest, struct str cursor);
 
-/* The ts of the message whose metadata has this outbox_id; absent when the page has none. */
-struct str slack_find_post(const struct json *page, int64_t outbox_id);
+/* The ts of our message (bot_user_id may be absent) whose metadata has this event_type and
+ * outbox_id; absent when the page has none. Other apps' metadata may hold the same number. */
+struct str slack_find_post(const struct json *page, const char *event_type, struct str bot_user_id,
+                           int64_t outbox_id);
 /* Absent when there is no further page. */
 struct str slack_next_cursor(const struct json *page);
 

@@ -5,7 +5,7 @@ package StudyTest::Outgoing;
 # there by hand, as those roles would.
 #
 #   my $out = StudyTest::Outgoing->start(config => {...}, digest => 1, deliver => 1);
-#   $out->member('U1', noticed => 1, language => 'en');
+#   $out->member('U1', noticed => 1, language => 'en');    profile => 1: Slack is asked about them
 #   my $id = $out->digest(user => 'U1', texts => ['read chapter 3', ...]);
 #   my $reply = $out->reply(target => 'U1', text => 'hello');
 #   $out->wait_row('digest', $id, 'made')     until a row is in the state, 20 s at most
@@ -104,10 +104,10 @@ sub member {
     my ($self, $user, %row) = @_;
 
     $self->dbh->do(
-        'INSERT INTO study.member (team_id, user_id, language, time_zone, noticed_at, consent) VALUES (?, ?, ?, ?,'
-            . ' CASE WHEN ? THEN now() END, ?) ON CONFLICT DO NOTHING',
+        'INSERT INTO study.member (team_id, user_id, language, time_zone, noticed_at, consent, profile_due) VALUES (?, ?, ?, ?,'
+            . ' CASE WHEN ? THEN now() END, ?, ?) ON CONFLICT DO NOTHING',
         undef, $row{team} // $TEAM, $user, $row{language}, $row{time_zone} // 'Asia/Seoul', ($row{noticed} // 1) ? 1 : 0,
-        $row{consent} // 'none',
+        $row{consent} // 'none', $row{profile} ? '-infinity' : 'infinity',
     );
     return;
 }
@@ -146,7 +146,8 @@ sub digest {
     return $id;
 }
 
-# A reply in the outbox: a notice, or of a digest (digest => [ id, source_version ]).
+# A reply in the outbox: a notice, or of a digest (digest => [ id, source_version ]), or of another
+# kind; hold => 1: for the member's morning.
 sub reply {
     my ($self, %opt) = @_;
 
@@ -160,9 +161,10 @@ sub reply {
     $dbh->begin_work;
     my ($digest, $version) = @{ $opt{digest} // [] };
     my ($id) = $dbh->selectrow_array(
-        'INSERT INTO study.outbox (identity, kind, team_id, target, thread_ts, digest_id, source_version, body)'
-            . ' VALUES (?, ?, ?, ?, ?, ?, ?, ?::jsonb) RETURNING outbox_id',
-        undef, 'test:' . ++$self->{serial}, $digest ? 'digest' : 'notice', $team, $target, $opt{thread_ts}, $digest, $version, $body,
+        'INSERT INTO study.outbox (identity, kind, team_id, target, thread_ts, digest_id, source_version, body, hold)'
+            . ' VALUES (?, ?, ?, ?, ?, ?, ?, ?::jsonb, ?) RETURNING outbox_id',
+        undef, 'test:' . ++$self->{serial}, $opt{kind} // ($digest ? 'digest' : 'notice'), $team, $target, $opt{thread_ts}, $digest,
+        $version, $body, $opt{hold} ? 1 : 0,
     );
     $dbh->do(
         'INSERT INTO study.lane AS l (team_id, target, due_at) VALUES (?, ?, now())'

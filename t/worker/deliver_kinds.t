@@ -1,0 +1,267 @@
+#!/usr/bin/perl
+
+# What leaves for Slack beside messages: answers to commands, reactions and deletions; each
+# with what may go wrong on the way. Answers go once, and soon; the others may be repeated.
+
+use strict;
+use warnings;
+use utf8;
+
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use StudyTest::Outgoing;
+use StudyTest::Proc qw(wait_for);
+
+my $out = StudyTest::Outgoing->start(digest => 0, durable => 1, config => { deliver => { concurrency => 8, give_up => '24h' } });
+my $slack = $out->slack;
+my $serial = 0;
+(my $origin = $slack->url) =~ s{^(\w+://[^/]+).*}{$1};
+
+ok(wait_for(sub { $out->value("SELECT url IS NOT NULL FROM study.team WHERE team_id = 'T0STUDY'") }, 20), 'the workspace is known');
+
+sub user { return sprintf 'U%06dK', ++$serial }
+
+# An answer to a command of a member; the path is what the stand-in sees of it.
+sub response {
+    my ($user, %opt) = @_;
+    my $path = sprintf '/response/%d', ++$serial;
+    my $id = $out->reply(
+        kind => 'response', target => "response-$user",
+        body => { url => $opt{url} // "$origin$path", message => { response_type => 'ephemeral', text => $opt{text} // '오늘 2개' } },
+    );
+    return ($id, $path);
+}
+
+sub posted_to {
+    my ($path) = @_;
+    return grep { $_->{path} eq $path } $slack->received('response_url');
+}
+
+sub message {
+    my ($channel) = @_;
+    return $slack->say(team => 'T0STUDY', channel => $channel, user => 'U000001', text => 'a note');
+}
+
+sub reaction {
+    my ($channel, $ts, $name) = @_;
+    return $out->reply(kind => 'reaction', target => "reaction-$channel", body => { channel => $channel, ts => $ts, name => $name // 'seedling' });
+}
+
+sub reactions {
+    my ($channel, $ts) = @_;
+    my ($message) = grep { $_->{ts} eq $ts } $slack->messages(channel => $channel, team => 'T0STUDY');
+    return map { $_->{name} } @{ $message->{reactions} // [] };
+}
+
+subtest 'an answer to a command' => sub {
+    my $user = user();
+    my ($id, $path) = response($user);
+    my $from = time;
+    ok($out->wait_row('outbox', $id, 'sent', 5), 'sent');
+    my ($request) = posted_to($path);
+    is($request->{args}{text}, '오늘 2개', 'the message');
+    is($request->{args}{response_type}, 'ephemeral', 'as it was given');
+    ok(!exists $request->{headers}{authorization}, 'no token goes with it');
+    like($request->{headers}{'content-type'}, qr{^application/json}, 'JSON');
+    is($out->row('outbox', $id)->{body}, undef, 'its address is not kept');
+    is($out->row('outbox', $id)->{sent_ts}, undef, 'it has no ts');
+
+    # Half a dozen for one member: no second between them, and none is kept waiting by a poll.
+    my @ids = map { (response($user))[0] } 1 .. 6;
+    ok($out->wait_row('outbox', $_, 'sent', 10), 'another') for @ids;
+    my @waits = sort { $a <=> $b } map {
+        $out->value('SELECT extract(epoch FROM done_at - created_at) FROM study.outbox WHERE outbox_id = ?', $_)
+    } @ids;
+    cmp_ok($waits[2], '<', 1, "within a second of their commits (@waits)");
+};
+
+subtest 'an answer does not wait behind posts that hang' => sub {
+    my @users = map { user() } 1 .. 12;
+    $slack->set(delays => { 'chat.postMessage' => 2.5 });
+    my @posts = map { $out->reply(target => $_) } @users;
+    ok(wait_for(sub { $out->value("SELECT count(*) >= 6 FROM study.outbox WHERE state = 'sending'") }, 20), 'every place but one is taken');
+    my ($id, $path) = response(user());
+    ok($out->wait_row('outbox', $id, 'sent', 5), 'sent');
+    cmp_ok($out->value("SELECT count(*) FROM study.outbox WHERE outbox_id = ANY (?) AND state <> 'sent'", \@posts), '>', 0, 'before the posts');
+    $slack->set(delays => { 'chat.postMessage' => 0 });
+    $out->wait_row('outbox', $_, 'sent', 60) for @posts;
+};
+
+for my $case (
+    [ '429',             { kind => 'status', status => 429, retry_after => 1 }, 'sent',   2 ],
+    [ '500',             { kind => 'status', status => 500 },                   'parked', 1 ],
+    [ 'used up',         { kind => 'status', status => 404 },                   'failed', 1 ],
+    [ 'cut before',      { kind => 'cut_before' },                              'parked', 0 ],
+    [ 'cut after',       { kind => 'cut_after' },                               'parked', 1 ],
+    [ 'a stall',         { kind => 'stall', seconds => 20 },                    'parked', 1 ],
+    )
+{
+    my ($name, $fault, $end, $requests) = @$case;
+    subtest "an answer: $name" => sub {
+        $slack->clear_faults;
+        $slack->fault({ %$fault, match => { method => 'response_url' }, count => 1 });
+        my ($id, $path) = response(user());
+        ok($out->wait_row('outbox', $id, 'sent|parked|failed', 20), 'it has an end');
+        is($out->row('outbox', $id)->{state}, $end, $end);
+        sleep 1.5;
+        is(scalar(posted_to($path)), $requests, "Slack has taken it up $requests times");
+        is($out->row('outbox', $id)->{body}, undef, 'its address is not kept');
+        is($out->value("SELECT count(*) FROM study.team WHERE state = 'stopped'"), 0, 'it says nothing about the workspace');
+    };
+}
+
+subtest 'an answer that came too late, or that would go elsewhere' => sub {
+    $slack->clear_faults;
+    $out->worker->stop;
+    my ($late, $path) = response(user());
+    $out->dbh->do("UPDATE study.outbox SET created_at = now() - interval '31 min' WHERE outbox_id = ?", undef, $late);
+    my ($plain) = response(user(), url => 'http://127.0.0.1:9/response/1');
+    my ($none) = response(user(), url => 'gopher://x/');
+    $out->worker->start(wait => 0);
+    ok($out->wait_row('outbox', $_, 'failed'), 'is not sent') for $late, $plain, $none;
+    is(scalar(posted_to($path)), 0, 'Slack saw nothing of it');
+    like($out->row('outbox', $plain)->{error}, qr/https/, 'and why');
+};
+
+subtest 'a reaction' => sub {
+    my $said = message('C0REACT');
+    my $id = reaction('C0REACT', $said->{ts});
+    ok($out->wait_row('outbox', $id, 'sent'), 'sent');
+    is_deeply([ reactions('C0REACT', $said->{ts}) ], ['seedling'], 'the message has it');
+    my $again = reaction('C0REACT', $said->{ts});
+    ok($out->wait_row('outbox', $again, 'sent'), 'already_reacted is as good');
+    my $gone = reaction('C0REACT', '1700000000.000001');
+    ok($out->wait_row('outbox', $gone, 'failed'), 'to a message that is gone: an end');
+    is($out->row('outbox', $gone)->{error}, 'message_not_found', 'with the reason');
+    my $next = reaction('C0REACT', $said->{ts}, 'eyes');
+    ok($out->wait_row('outbox', $next, 'sent'), 'the line goes on');
+};
+
+subtest 'a deletion' => sub {
+    my $user = user();
+    my $sent = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $sent, 'sent'), 'a message is there');
+    my $row = $out->row('outbox', $sent);
+    my @delete = (kind => 'delete', target => "delete-$row->{channel_id}", body => { channel => $row->{channel_id}, ts => $row->{sent_ts} });
+    my $id = $out->reply(@delete);
+    ok($out->wait_row('outbox', $id, 'sent'), 'deleted');
+    is(scalar(grep { $_->{ts} eq $row->{sent_ts} } $out->dm($user)), 0, 'Slack does not hold it any more');
+    my $again = $out->reply(@delete);
+    ok($out->wait_row('outbox', $again, 'sent'), 'message_not_found is as good');
+    my $not_ours = message('C0REACT');
+    my $other = $out->reply(kind => 'delete', target => 'delete-C0REACT', body => { channel => 'C0REACT', ts => $not_ours->{ts} });
+    ok($out->wait_row('outbox', $other, 'failed'), 'a message of somebody else stays');
+};
+
+for my $case (
+    [ '429',             { kind => 'status', status => 429, retry_after => 2 } ],
+    [ '500, not taken',  { kind => 'status', status => 500 } ],
+    [ '500, but taken',  { kind => 'status', status => 500, accept => 1 } ],
+    [ 'cut before',      { kind => 'cut_before' } ],
+    [ 'cut after',       { kind => 'cut_after' } ],
+    [ 'internal_error',  { kind => 'error', error => 'internal_error' } ],
+    [ 'a stall',         { kind => 'stall', seconds => 20 } ],
+    )
+{
+    my ($name, $fault) = @$case;
+    subtest "a reaction and a deletion: $name" => sub {
+        $slack->clear_faults;
+        my $looked = $slack->count('conversations.history');
+        my $user = user();
+        my $said = message('C0FAULT');
+        my $sent = $out->reply(target => $user);
+        ok($out->wait_row('outbox', $sent, 'sent', 30), 'a message is there');
+        my $row = $out->row('outbox', $sent);
+        $slack->fault(
+            { %$fault, match => { method => 'reactions.add' }, count => 1 },
+            { %$fault, match => { method => 'chat.delete' },   count => 1 },
+        );
+        my $reaction = reaction('C0FAULT', $said->{ts});
+        my $delete = $out->reply(kind => 'delete', target => "delete-$row->{channel_id}", body => { channel => $row->{channel_id}, ts => $row->{sent_ts} });
+        ok($out->wait_row('outbox', $_, 'sent', 40), 'done in the end') for $reaction, $delete;
+        is_deeply([ reactions('C0FAULT', $said->{ts}) ], ['seedling'], 'one reaction');
+        is(scalar(grep { $_->{ts} eq $row->{sent_ts} } $out->dm($user)), 0, 'the message is gone');
+        is($slack->count('conversations.history'), $looked, 'nothing was looked up');
+    };
+}
+
+subtest 'killed with each of them under way' => sub {
+    $slack->clear_faults;
+    my $said = message('C0KILL');
+    $slack->fault({ kind => 'stall', seconds => 30, match => { method => 'response_url' }, count => 1 },
+        { kind => 'stall', seconds => 30, match => { method => 'reactions.add' }, count => 1 });
+    my ($answer, $path) = response(user());
+    my $reaction = reaction('C0KILL', $said->{ts});
+    ok($out->wait_row('outbox', $_, 'sending'), 'under way') for $answer, $reaction;
+    kill KILL => $out->pids('deliver');
+    ok($out->wait_row('outbox', $answer, 'parked', 40), 'nobody knows about the answer: parked');
+    is(scalar(posted_to($path)), 1, 'and it is not repeated');
+    ok($out->wait_row('outbox', $reaction, 'sent', 40), 'the reaction is asked for again');
+    is_deeply([ reactions('C0KILL', $said->{ts}) ], ['seedling'], 'one reaction');
+};
+
+subtest 'stopped past its lease and woken, it sends nothing' => sub {
+    $slack->clear_faults;
+    my $user = user();
+    $out->member($user);
+    my ($pid) = $out->pids('deliver');
+    my $said = message('C0SLEEP');
+    $slack->set(delays => { 'conversations.open' => 2 });
+    my $message = $out->reply(target => $user);
+    ok(wait_for(sub { $out->row('outbox', $message)->{claim_token} }, 10), 'a reply is claimed, its DM being opened');
+    kill STOP => $pid;
+    my ($answer, $path) = response(user());
+    $out->dbh->do("UPDATE study.outbox SET lease_until = now(), claim_token = gen_random_uuid() WHERE outbox_id = ?", undef, $message);
+    $slack->set(delays => { 'conversations.open' => 0 });
+    sleep 3;
+    my $before = $slack->count('chat.postMessage');
+    $out->dbh->do("INSERT INTO study.pause (role, reason) VALUES ('deliver', 'a test')");
+    kill CONT => $pid;
+    sleep 3;
+    is($slack->count('chat.postMessage'), $before, 'what is not its own any more');
+    $out->dbh->do('DELETE FROM study.pause');
+    ok($out->wait_row('outbox', $message, 'sent', 30), 'the next claim sends it');
+    ok($out->wait_row('outbox', $answer, 'sent', 30), 'and the answer');
+    is(scalar(grep { ($_->{metadata}{event_payload}{outbox_id} // '') eq $message } $out->dm($user)), 1, 'once');
+};
+
+subtest 'without the scope for reactions everything else goes on' => sub {
+    $slack->clear_faults;
+    $slack->fault({ kind => 'error', error => 'missing_scope', match => { method => 'reactions.add' }, count => 1 });
+    my $said = message('C0SCOPE');
+    my $id = reaction('C0SCOPE', $said->{ts});
+    ok($out->wait_row('outbox', $id, 'failed'), 'the reaction has an end');
+    is($out->value("SELECT state FROM study.team WHERE team_id = 'T0STUDY'"), 'active', 'the workspace is not stopped');
+    ok($out->value("SELECT until > now() + interval '30 min' FROM study.slack_wait WHERE method = 'reactions.add'"), 'no other is tried for a while');
+    my $reply = $out->reply(target => user());
+    ok($out->wait_row('outbox', $reply, 'sent'), 'messages are sent');
+    unlike($out->log, qr/ALERT reply $id/, 'no alert for a reaction');
+    $out->dbh->do("DELETE FROM study.slack_wait WHERE method = 'reactions.add'");
+};
+
+subtest 'two processes at once double nothing' => sub {
+    $slack->clear_faults;
+    $out->worker->stop;
+    $out->worker->write_config({ deliver => { processes => 2 } });
+    my %said = map { ("C0TWO$_" => message("C0TWO$_")) } 1 .. 6;
+    my @answers = map { [ response(user()) ] } 1 .. 30;
+    my @reactions = map { reaction($_, $said{$_}{ts}) } sort keys %said;
+    my @users = map { user() } 1 .. 10;
+    my @posts = map { $out->reply(target => $_) } @users;
+    $out->worker->start(wait => 0);
+    ok($out->wait_row('outbox', $_->[0], 'sent', 30), 'an answer') for @answers;
+    is(scalar(grep { posted_to($_->[1]) != 1 } @answers), 0, 'each answer once');
+    ok($out->wait_row('outbox', $_, 'sent', 60), 'a reaction') for @reactions;
+    my %times;
+    $times{ $_->{args}{timestamp} }++ for $slack->received('reactions.add');
+    is(scalar(grep { $times{ $_->{ts} } != 1 } values %said), 0, 'each reaction asked for once');
+    ok($out->wait_row('outbox', $_, 'sent', 60), 'a message') for @posts;
+    is(scalar(grep { $out->dm($_) != 1 } @users), 0, 'each message once');
+};
+
+unlike($out->log, qr/오늘|xoxb-|response\/\d/, 'no text, token or response_url in the log');
+$out->stop;
+done_testing;
