@@ -26,10 +26,19 @@ CREATE INDEX outbox_of_target ON study.outbox (team_id, target) WHERE digest_id 
 CREATE INDEX message_gone_by_member ON study.message (team_id, user_id)
     WHERE deleted AND user_id IS NOT NULL;
 
--- Whether an element (a header line and a body, well formed or not: this is for those that could
--- not be stored) is of a forgotten member and from before their mark. Its author is looked for where
--- Slack's events, commands and interactions name one, not in mentions by others; its time is the
--- oldest message time in it, else that of its arrival.
+-- Who wrote an element (a header line and a body, well formed or not: this is for those that could
+-- not be stored; bytes that are no ASCII escaped). An author is looked for where Slack's events,
+-- commands and interactions name one, not in mentions by others.
+CREATE FUNCTION study.element_authors(words text) RETURNS SETOF text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT u.m[1] FROM regexp_matches(words,
+        '(?:(?:"|%22)user(?:"|%22)(?:\s|\+)*(?::|%3[Aa])(?:\s|\+)*'
+        '(?:(?:\{|%7[Bb])(?:\s|\+)*(?:"|%22)id(?:"|%22)(?:\s|\+)*(?::|%3[Aa])(?:\s|\+)*)?(?:"|%22)'
+        '|(?:^|[\n&])user_id=)([A-Za-z0-9_-]{1,64})', 'g') AS u (m)
+$$;
+
+-- Whether an element is of a forgotten member and from before their mark. Its time is the oldest
+-- message time in it, else that of its arrival.
 CREATE FUNCTION study.is_forgotten(element bytea) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 DECLARE
@@ -46,11 +55,8 @@ BEGIN
         at := to_timestamp((regexp_match(words, '"received_at"\s*:\s*(\d{13})(?!\d)'))[1]::numeric / 1000);
     END IF;
     RETURN EXISTS (
-        SELECT FROM regexp_matches(words,
-            '(?:(?:"|%22)user(?:"|%22)(?:\s|\+)*(?::|%3[Aa])(?:\s|\+)*'
-            '(?:(?:\{|%7[Bb])(?:\s|\+)*(?:"|%22)id(?:"|%22)(?:\s|\+)*(?::|%3[Aa])(?:\s|\+)*)?(?:"|%22)'
-            '|(?:^|[\n&])user_id=)([A-Za-z0-9_-]{1,64})', 'g') AS u (m)
-        JOIN study.forgotten AS f ON f.user_id = u.m[1]
+        SELECT FROM study.element_authors(words) AS u (author)
+        JOIN study.forgotten AS f ON f.user_id = u.author
         WHERE COALESCE(at, now()) < f.before AND position(f.team_id::text IN words) > 0);
 END
 $$;

@@ -6,9 +6,9 @@
 #include "base/text.h"
 
 const struct ctl_command *const ctl_families[] = {
-    cmd_status_commands, cmd_trace_commands,   cmd_pause_commands,  cmd_schedule_commands,
-    cmd_work_commands,   cmd_retry_commands,   cmd_member_commands, cmd_people_commands,
-    cmd_team_commands,   cmd_migrate_commands, cmd_config_commands,
+    cmd_status_commands, cmd_trace_commands, cmd_pause_commands,   cmd_schedule_commands,
+    cmd_work_commands,   cmd_retry_commands, cmd_member_commands,  cmd_export_commands,
+    cmd_people_commands, cmd_team_commands,  cmd_migrate_commands, cmd_config_commands,
 };
 const size_t ctl_families_count = sizeof(ctl_families) / sizeof(ctl_families[0]);
 
@@ -30,6 +30,8 @@ const struct ctl_option ctl_options[] = {
     {'S', "signing-secret-file", "FILE", "the signing secret, for a signed probe"},
     {'F', "future", NULL, "and record nothing of them from now on"},
     {'D', "delete-dms", NULL, "and delete our messages to them in Slack"},
+    {'T', "format", "json|csv", "one JSON object, or a CSV file a table"},
+    {'O', "output", "PATH", "file, or of CSV the directory; - is standard output"},
     {'y', "yes", NULL, "do not ask"},
     {'l', "list", NULL, "say what is applied and what is pending; change nothing"},
     {'p', "print", "NAME", "print an SQL file of this program, roles.sql for example"},
