@@ -66,6 +66,7 @@ const struct option options[] = {
     {"store", "batch_bytes", OPTION_SIZE, "1m", 1 * KB, 1 * MB, NULL, NULL, "Bytes of a batch at most; at least one element is taken."},
     {"store", "lease", OPTION_DURATION, "15s", 3 * SECOND, 20 * SECOND, NULL, NULL, "How long a batch is ours; renewed at a third of it."},
     {"store", "poll", OPTION_DURATION, "1s", 10 * MS, 60 * SECOND, NULL, NULL, "How often an idle process looks where it cannot wait."},
+    {"store", "acknowledge", OPTION_STRING, "", 0, 100, "A-Za-z0-9_+-", NULL, "Emoji to react with to a message that was recorded just now (white_check_mark, say); empty: none."},
 
     {"schedule", "processes", OPTION_INT, "1", 0, 16, NULL, NULL, "Processes that fire schedules."},
     {"schedule", "max_wait", OPTION_DURATION, "60s", 0, 10 * MINUTE, NULL, NULL, "How long a firing waits for the queues to catch up with it."},

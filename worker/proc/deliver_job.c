@@ -17,7 +17,7 @@
 #define TEAM_REST_MS  60000
 
 #define RESPONSE_MAX_AGE_MS 1800000 /* Slack's, of a response_url */
-#define REACTION_MAX_AGE_MS 3600000 /* nobody waits for it any more */
+#define REACTION_MAX_AGE_MS 300000  /* nobody waits for it any more */
 
 static char *copy(const char *s)
 {

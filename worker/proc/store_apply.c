@@ -1,13 +1,15 @@
 /*
  * The order of the statements is the same in every transaction (identities, teams, channels,
- * members, messages, news, triggers, the dead), and rows are sorted within each, so that stores
- * working side by side wait for one another and seldom deadlock.
+ * members, messages, reactions, news, triggers, the dead), and rows are sorted within each, so that
+ * stores working side by side wait for one another and seldom deadlock.
  */
 #include "proc/store_apply.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "db/acknowledge.h"
 #include "db/applied.h"
 #include "db/dead.h"
 #include "db/firings.h"
@@ -20,6 +22,7 @@
 struct store_apply {
     struct pg *pg;
     struct request_terms terms;
+    const char *emoji; /* [store] acknowledge; "": none */
     struct fold *fold;
     struct db_messages *rows;
 
@@ -30,6 +33,7 @@ struct store_apply {
     struct db_channel *channels;
     struct db_member *members;
     struct db_dead *dead;
+    struct acknowledged *acknowledged;
     size_t nnews, ndead, cap;
 };
 
@@ -66,6 +70,7 @@ struct store_apply *store_apply_create(struct pg *pg, const struct config *confi
     }
     a->pg = pg;
     a->terms = request_terms_of(config);
+    a->emoji = config_string(config, "store", "acknowledge");
     a->fold = fold_create();
     a->rows = db_messages_create();
     return a;
@@ -86,6 +91,7 @@ void store_apply_destroy(struct store_apply **apply)
     free(a->channels);
     free(a->members);
     free(a->dead);
+    free(a->acknowledged);
     free(a);
     *apply = NULL;
 }
@@ -110,6 +116,7 @@ static void make_room(struct store_apply *a, size_t n)
     a->fresh = grow(a->fresh, n, sizeof(*a->fresh));
     a->channels = grow(a->channels, n, sizeof(*a->channels));
     a->members = grow(a->members, n, sizeof(*a->members));
+    a->acknowledged = grow(a->acknowledged, n, sizeof(*a->acknowledged));
     a->dead = grow(a->dead, n, sizeof(*a->dead));
     a->cap = n;
 }
@@ -259,6 +266,25 @@ static bool apply_messages(struct store_apply *a, struct store_counts *counts, s
     return true;
 }
 
+/* Only what may just have been written: history that is read in, and repeats, are older. */
+static bool acknowledge(struct store_apply *a, struct error *err)
+{
+    int64_t since_us = (clock_wall_ms() - ACKNOWLEDGE_WITHIN_S * 1000) * 1000;
+    size_t n, due = 0;
+    const struct message_change *messages = fold_messages(a->fold, &n);
+
+    if (a->emoji[0] == '\0') {
+        return true;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!messages[i].deleted && messages[i].posted_at_us > since_us) {
+            a->acknowledged[due++] =
+                (struct acknowledged){messages[i].team, messages[i].channel, messages[i].ts};
+        }
+    }
+    return due == 0 || db_acknowledge(a->pg, a->acknowledged, due, a->emoji, err);
+}
+
 static bool apply_channel(struct pg *pg, const struct channel_news *news, struct error *err)
 {
     struct db_channel channel = {news->team, news->channel, privacy_of(news->privacy)};
@@ -349,8 +375,8 @@ bool store_apply_run(struct store_apply *apply, const struct store_item *items, 
     }
 
     if (!pg_begin(apply->pg, err) || !claim_news(apply, err) || !apply_roster(apply, err) ||
-        !apply_messages(apply, counts, err) || !apply_news(apply, counts, err) ||
-        !apply_triggers(apply, items, n, counts, err)) {
+        !apply_messages(apply, counts, err) || !acknowledge(apply, err) ||
+        !apply_news(apply, counts, err) || !apply_triggers(apply, items, n, counts, err)) {
         goto fail;
     }
     counts->dead = apply->ndead;
