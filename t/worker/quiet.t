@@ -133,4 +133,26 @@ subtest 'a sent digest is taken back' => sub {
 };
 
 $out->stop;
+
+subtest 'what is held' => sub {
+    my $made = StudyTest::Outgoing->start(deliver => 0, config => { openai => { enabled => 'no' } });
+    $made->dbh->do("UPDATE study.team SET url = 'https://t0study.slack.com/'");
+    my $hold = sub {
+        my ($kind, $user) = @_;
+        my $sql = 'SELECT hold::int FROM study.outbox WHERE kind = ? AND target = ?';
+        wait_for(sub { defined $made->value($sql, $kind, $user) }, 20);
+        return $made->value($sql, $kind, $user);
+    };
+    $made->digest(user => 'U0SCHED', scheduled => 1);
+    $made->digest(user => 'U0HAND');
+    is($hold->(digest => 'U0SCHED'), 1, 'a digest of a schedule');
+    is($hold->(digest => 'U0HAND'), 0, 'not one of a trigger');
+    my @new = (member => { noticed => 0 });
+    $made->digest(user => 'U0NEWSCHED', scheduled => 1, @new);
+    $made->digest(user => 'U0NEWHAND', @new);
+    is($hold->(notice => 'U0NEWSCHED'), 1, 'the notice before a scheduled digest');
+    is($hold->(notice => 'U0NEWHAND'), 0, 'not the one before a triggered digest');
+    $made->stop;
+};
+
 done_testing;

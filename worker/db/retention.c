@@ -6,6 +6,7 @@
 #include "db/retention.h"
 
 #define OLD(column) column " < now() - make_interval(secs => $1)"
+#define BRIEF_S     (24 * 3600) /* answers to commands, reactions and deletions, once over */
 #define FINISHED    "('sent', 'logged', 'parked', 'failed', 'cancelled')"
 
 static const char messages_sql[] =
@@ -37,10 +38,18 @@ static const char firings_sql[] = "WITH old AS (SELECT firing_id FROM study.firi
                   " DELETE FROM study.firing AS f USING old WHERE f.firing_id = old.firing_id";
 
 static const char notices_sql[] = "WITH old AS (SELECT outbox_id FROM study.outbox WHERE " OLD(
-    "created_at") "  AND kind = 'notice' AND body IS NOT NULL AND state IN " FINISHED
-                  "  LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    "created_at") "  AND kind IN ('notice', 'channel_notice') AND body IS NOT NULL AND state "
+                  "IN " FINISHED "  LIMIT $2 FOR UPDATE SKIP LOCKED)"
                   " UPDATE study.outbox AS o SET body = NULL FROM old WHERE o.outbox_id = "
                   "old.outbox_id";
+
+/* An identity of theirs that comes again does no harm. $1 is BRIEF_S. */
+static const char brief_sql[] =
+    "WITH old AS (SELECT outbox_id FROM study.outbox"
+    "  WHERE kind IN ('response', 'reaction', 'delete') AND " OLD(
+        "done_at") "  AND state IN ('sent', 'logged', 'failed', 'cancelled') LIMIT $2 FOR UPDATE "
+                   "SKIP LOCKED)"
+                   " DELETE FROM study.outbox AS o USING old WHERE o.outbox_id = old.outbox_id";
 
 /* ---- what has nowhere to go; $1 is [deliver] give_up ---- */
 
@@ -116,6 +125,7 @@ bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t give_up_s, int64_
         {applied_sql, keep_s, &counts->applied},
         {firings_sql, keep_s, &counts->firings},
         {notices_sql, keep_s, &counts->notices},
+        {brief_sql, keep_s < BRIEF_S ? keep_s : BRIEF_S, &counts->replies},
     };
     bool ok = true;
 

@@ -112,7 +112,7 @@ sub member {
     return;
 }
 
-# A digest of a member's messages, as a firing leaves it. Each text may be [ text, more columns ].
+# A digest of a member's messages, as a firing leaves it: one by hand, or scheduled => 1. Each text may be [ text, more columns ].
 sub digest {
     my ($self, %opt) = @_;
 
@@ -124,7 +124,7 @@ sub digest {
     my ($schedule) = $dbh->selectrow_array('SELECT schedule_id FROM study.schedule WHERE name = ?', undef, $opt{schedule} // 'daily');
     my ($firing) = $dbh->selectrow_array(
         "INSERT INTO study.firing (schedule_id, time_zone, fire_at, state, trigger_key) VALUES (?, 'Asia/Seoul', now(), 'done', ?)"
-            . ' RETURNING firing_id', undef, $schedule, "trigger:$$-" . ++$self->{serial},
+            . ' RETURNING firing_id', undef, $schedule, $opt{scheduled} ? undef : "trigger:$$-" . ++$self->{serial},
     );
     my ($id) = $dbh->selectrow_array(
         "INSERT INTO study.digest (firing_id, schedule_id, team_id, user_id, deadline) VALUES (?, ?, ?, ?, now() + ?::interval)"
