@@ -21,6 +21,9 @@ ALTER TABLE study.digest
     ADD COLUMN reserved_cost   bigint,
     ADD COLUMN parts           jsonb;             -- answers for parts of a long day, by SHA-256 of the request
 
+-- A claim takes the oldest; with thousands due at one time the order must come from the index.
+CREATE INDEX digest_due ON study.digest (next_at, digest_id) WHERE state IN ('pending', 'running');
+DROP INDEX study.digest_open;
 CREATE INDEX digest_reserved ON study.digest (digest_id) WHERE reserved_tokens IS NOT NULL;
 
 -- A reservation belongs to a claim and ends with it, however that ends; what was written from

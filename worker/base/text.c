@@ -144,6 +144,16 @@ static size_t text_room(struct text *t, size_t more)
     return more;
 }
 
+void text_fit(struct text *t)
+{
+    char *data = t->data != NULL ? realloc(t->data, t->len + 1) : NULL;
+
+    if (data != NULL) {
+        t->data = data;
+        t->cap = t->len + 1;
+    }
+}
+
 bool text_add(struct text *t, struct str s)
 {
     size_t n = text_room(t, s.len);

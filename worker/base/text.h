@@ -47,6 +47,7 @@ struct text {
 void text_init(struct text *t, size_t limit);
 void text_free(struct text *t);
 void text_reset(struct text *t); /* keeps the memory */
+void text_fit(struct text *t);   /* gives back what it does not need; it may still grow */
 bool text_add(struct text *t, struct str s);
 bool text_adds(struct text *t, const char *cstr);
 bool text_addf(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

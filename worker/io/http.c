@@ -254,6 +254,7 @@ static void set_limits(struct slot *slot)
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     /* hundreds are under way at once, each a few kilobytes: the default is 64 for every one */
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, slot);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);

@@ -12,6 +12,7 @@
 #define QUOTA_POLL_MS  1000
 #define HOLD_BASE_MS   500
 #define HOLD_MAX_MS    30000
+#define TAKEN_MAX      32
 
 bool digest_model_open(const struct digest_role *d)
 {
@@ -64,11 +65,14 @@ static void take_news(struct digest_role *d, const struct call_news *news)
     }
 }
 
-void digest_take_answers(struct digest_role *d)
+bool digest_take_answers(struct digest_role *d)
 {
     struct http_response response;
 
-    while (http_next(d->http, &response)) {
+    for (int taken = 0; taken < TAKEN_MAX; taken++) {
+        if (!http_next(d->http, &response)) {
+            return false;
+        }
         struct call *call = response.owner;
         struct call_news news;
 
@@ -81,4 +85,5 @@ void digest_take_answers(struct digest_role *d)
             d->claim_at_ms = 0;
         }
     }
+    return true;
 }

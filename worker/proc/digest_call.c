@@ -112,6 +112,7 @@ static bool write_request(const struct model *model, struct call *call, const ch
     };
     ok = ok && openai_request(&call->request, &model->settings, &answer_schema, messages,
                               problem != NULL ? 4 : 2, err);
+    text_fit(&call->request);
     text_free(&system);
     text_free(&user);
     text_free(&repair);
@@ -128,6 +129,10 @@ struct call *call_create(const struct model *model, struct digest_work *work, bo
     }
     call->work = work;
     call->source = source_create(work);
+    for (size_t i = 0; i < work->records_count; i++) { /* hundreds of calls stand ready */
+        free(work->records[i].text);
+        work->records[i].text = NULL;
+    }
     text_init(&call->request, OPENAI_REQUEST_MAX);
     text_init(&call->answer, 4 * BAD_ANSWER_MAX);
     text_init(&call->result, 512 * 1024);

@@ -31,6 +31,7 @@ struct digest_role {
     size_t pool;        /* claimed at once: some stand ready for the moment an answer comes */
 
     int64_t claim_at_ms; /* boot clock */
+    int64_t tidy_at_ms;
     int64_t renew_at_ms;
     int64_t pause_at_ms;
     int64_t hold_until_ms;
@@ -40,8 +41,10 @@ struct digest_role {
 
 size_t digest_count_state(const struct digest_role *d, enum call_state state);
 
-/* Takes every answer that is there: calls move on, and what they say about the server is kept. */
-void digest_take_answers(struct digest_role *d);
+/* Takes answers that are there: calls move on, and what they say about the server is kept. True:
+ * there may be more; they came together, and what stands ready need not wait for the last of them.
+ */
+bool digest_take_answers(struct digest_role *d);
 bool digest_model_open(const struct digest_role *d);
 
 /* Whatever the last turn has finished goes into the database; on failure it is kept and tried

@@ -26,6 +26,7 @@
 #include "proc/signals.h"
 
 #define POLL_MS      1000
+#define CLAIM_MAX    32 /* at once: the first are asked while the others are read */
 #define RESPONSE_MAX (1024 * 1024)
 #define HOLD_KEPT_MS 5000 /* a shorter rest is waited out with the rows in hand */
 
@@ -55,6 +56,19 @@ static void reuse_stored(struct digest_role *d, struct call *call)
     }
 }
 
+/* What a claim passes over: members to be told first, rows that nobody can do anything about. */
+static void tidy(struct digest_role *d)
+{
+    struct error err = {0};
+
+    d->tidy_at_ms = clock_boot_ms() + POLL_MS;
+    if (!notices_add(d->db.pg, d->config, d->prompts, &err) ||
+        !channel_notices_add(d->db.pg, d->config, d->prompts, &err) ||
+        !digests_rest(d->db.pg, d->terms.opt_in, &err)) {
+        db_turn_failed(&d->db, "adding notices", &err);
+    }
+}
+
 static void claim(struct digest_role *d)
 {
     struct digest_work **works;
@@ -62,7 +76,7 @@ static void claim(struct digest_role *d)
     size_t count;
 
     d->claim_at_ms = clock_boot_ms() + POLL_MS;
-    d->terms.limit = (int)(d->pool - d->count);
+    d->terms.limit = (int)(d->pool - d->count < CLAIM_MAX ? d->pool - d->count : CLAIM_MAX);
     d->terms.model_open = digest_model_open(d);
     if (!digests_claim(d->db.pg, &d->terms, &works, &count, &err)) {
         db_turn_failed(&d->db, "claiming digests", &err);
@@ -78,15 +92,12 @@ static void claim(struct digest_role *d)
         d->calls[d->count++] = call;
     }
     free(works);
-    if (!notices_add(d->db.pg, d->config, d->prompts, &err) ||
-        !channel_notices_add(d->db.pg, d->config, d->prompts, &err) ||
-        !digests_rest(d->db.pg, d->terms.opt_in, &err)) {
-        db_turn_failed(&d->db, "adding notices", &err);
-        return;
-    }
     db_turn_worked(&d->db);
     if (count == (size_t)d->terms.limit && count > 0) {
         d->claim_at_ms = 0; /* there may be more than we had room for */
+    }
+    if (d->claim_at_ms > 0 || clock_boot_ms() >= d->tidy_at_ms) {
+        tidy(d);
     }
 }
 
@@ -267,6 +278,9 @@ static void turn(struct digest_role *d, enum stop stop)
     struct error err = {0};
     int64_t now = clock_boot_ms();
 
+    while (digest_take_answers(d) && stop == STOP_NOT) {
+        ask(d);
+    }
     if (stop == STOP_NOT) {
         ask(d);
     }
@@ -281,13 +295,14 @@ static void turn(struct digest_role *d, enum stop stop)
         }
         hold_back(d, stop);
     }
-    ask(d);
+    if (stop == STOP_NOT) {
+        ask(d);
+    }
     fds[0] = pg_fd(d->db.pg);
     fds[1] = signals_wake_fd();
     if (!http_wait(d->http, fds, 2, wait_ms(d, stop), &err)) {
         log_error("waiting: %s", err.text);
     }
-    digest_take_answers(d);
     if (pg_is_connected(d->db.pg) && pg_notified(d->db.pg, &err)) {
         d->claim_at_ms = 0;
     }
