@@ -47,7 +47,7 @@ my %CONFIG = (
     store    => { processes => 2, lease => "${STORE_LEASE}s" },
     schedule => { processes => 2 },
     digest   => { processes => 2, lease => '10s', language => 'en', deadline => '1m' },
-    deliver  => { processes => 2, lease => '10s', settle_after => '1s' },
+    deliver  => { processes => 2, lease => '10s', settle_after => '1s', quiet_from => '00:00', quiet_until => '00:00' },
     worker   => { stop_timeout => '5s' },
 );
 
