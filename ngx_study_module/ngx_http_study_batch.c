@@ -228,6 +228,8 @@ ngx_http_study_pipeline_tell(ngx_http_study_batch_t *batch,
     ngx_http_study_push_t  *push;
 
     for (i = 0; i < batch->n; i++) {
+        ngx_http_study_prefetch(batch->pushes, i, batch->n);
+
         push = batch->pushes[i];
 
         if (push) {

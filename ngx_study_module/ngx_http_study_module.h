@@ -467,6 +467,7 @@ struct ngx_http_study_peer_s {
     ngx_http_study_batch_t       *flight;
     ngx_http_study_list_t        *asking;       /* for its length */
     ngx_http_study_batch_t       *spare;
+    ngx_uint_t                    expected;     /* elements; 0: not waited for */
 
     u_char                       *out;          /* what is being sent */
     size_t                        len;
@@ -554,6 +555,49 @@ typedef struct {
 
     unsigned                      repeated:1;
 } ngx_http_study_ctx_t;
+
+
+/*
+ * A thousand requests that wait are some megabytes, which the cache no longer
+ * holds when Redis has answered.  While one is being answered, those behind
+ * it are fetched, first what the push is part of, then what that leads to.
+ */
+
+#define NGX_HTTP_STUDY_AHEAD              4
+
+static ngx_inline void
+ngx_http_study_prefetch(ngx_http_study_push_t **pushes, ngx_uint_t i,
+    ngx_uint_t n)
+{
+#if (__GNUC__)
+    ngx_http_request_t  *r;
+
+    if (i + 2 * NGX_HTTP_STUDY_AHEAD < n) {
+        __builtin_prefetch(pushes[i + 2 * NGX_HTTP_STUDY_AHEAD], 1);
+    }
+
+    if (i + NGX_HTTP_STUDY_AHEAD < n && pushes[i + NGX_HTTP_STUDY_AHEAD]) {
+        r = ((ngx_http_study_ctx_t *) pushes[i + NGX_HTTP_STUDY_AHEAD])
+            ->request;
+
+        __builtin_prefetch(&r->connection, 1);
+        __builtin_prefetch(&r->pool, 1);
+        __builtin_prefetch(&r->headers_out, 1);
+        __builtin_prefetch(&r->headers_out.status, 1);
+    }
+
+    if (i + NGX_HTTP_STUDY_AHEAD / 2 < n
+        && pushes[i + NGX_HTTP_STUDY_AHEAD / 2])
+    {
+        r = ((ngx_http_study_ctx_t *) pushes[i + NGX_HTTP_STUDY_AHEAD / 2])
+            ->request;
+
+        __builtin_prefetch(r->connection, 1);
+        __builtin_prefetch(r->connection->write, 1);
+        __builtin_prefetch(r->pool, 1);
+    }
+#endif
+}
 
 
 /* NGX_OK, or the status of a subrequest or another method */

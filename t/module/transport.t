@@ -97,6 +97,25 @@ subtest 'many at once' => sub {
     cmp_ok($nginx->metrics->{study_nginx_redis_batches_total} - $before, '<', 64, 'in fewer batches');
 };
 
+# after a batch of many the next one waits for those who have been answered, who may not come
+subtest 'nobody comes again' => sub {
+    my $fake = StudyTest::FakeRedis->start(dir => $DIR, name => 'late');
+    my $other = StudyTest::Module->nginx(http => settings(redis => $fake->address), more => 'study_redis_timeout 2s;');
+    $fake->mode(push => 'late 0.5');
+    is($other->post($event)->{status}, 200, 'connected');
+    my $before = $other->metrics->{study_nginx_redis_batches_total};
+
+    my @sockets = map { $other->socket } 1 .. 18;
+    my $text = request_text($event);
+    for my $range ([ 0, 0 ], [ 1, 16 ], [ 17, 17 ]) {
+        wait_for { $fake->pushed == 1 + $range->[0] } 20 * slow(), 'what came before to be with Redis';
+        $_->syswrite($text) for @sockets[ $range->[0] .. $range->[1] ];
+    }
+    is(join(' ', map { $other->answer($_)->{status} } @sockets), join(' ', (200) x 18), 'all answered');
+    is($other->metrics->{study_nginx_redis_batches_total} - $before, 3, 'one, many, one');
+    $other->stop;
+};
+
 subtest 'Expect: 100-continue' => sub {
     my $text = request_text($event, more => "Expect: 100-continue\r\n");
     my ($head, $body) = split /(?<=\r\n\r\n)/, $text, 2;

@@ -21,18 +21,14 @@ use StudyTest::Proc qw(root_dir run_limited slurp spew);
 
 our @EXPORT_OK = qw(cpu_seconds machine median npm_program options proportional resident save send_events spread table);
 
-my $TICK = POSIX::sysconf(POSIX::_SC_CLK_TCK());
-
-# CPU seconds, user and system, that the processes have used. One that is gone counts nothing.
+# CPU seconds, user and system, that the processes' threads have used, to the nanosecond that the
+# scheduler counts in; /proc/PID/stat has ticks of 10 ms. What is gone counts nothing.
 sub cpu_seconds {
-    my $ticks = 0;
+    my $ns = 0;
     for my $pid (@_) {
-        my $stat = eval { slurp("/proc/$pid/stat") } // next;
-        $stat =~ s/^.*\)//s;        # the name may hold anything
-        my @field = split ' ', $stat;
-        $ticks += $field[11] + $field[12];
+        $ns += (split ' ', eval { slurp($_) } // '0')[0] for glob "/proc/$pid/task/*/schedstat";
     }
-    return $ticks / $TICK;
+    return $ns / 1e9;
 }
 
 # Resident memory, in KiB.

@@ -18,6 +18,7 @@ package StudyTest::FakeRedis;
 #   cut                 hangs up without an answer
 #   cut_half            hangs up after the first byte
 #   bytes               the answer byte by byte
+#   late SECONDS        so much later, that the list is empty, so that nobody asks for its length
 #   drop N              the first N pushes get an answer, then it hangs up
 
 use strict;
@@ -178,6 +179,10 @@ sub _answer {
     elsif ($mode eq 'half' || $mode eq 'cut_half') {
         syswrite $fh, substr $answer, 0, 1;
         return $mode eq 'half';
+    }
+    elsif ($mode eq 'late') {
+        sleep $arg;
+        $answer = ":0\r\n";
     }
     elsif ($mode eq 'bytes') {
         for my $byte (split //, $answer) {
