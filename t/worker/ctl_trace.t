@@ -43,6 +43,7 @@ sql(<<'END');
 INSERT INTO study.team (team_id, url) VALUES ('T1', 'https://t1.slack.com/'), ('T2', NULL);
 INSERT INTO study.channel (team_id, channel_id) VALUES ('T1', 'C1'), ('T2', 'C2');
 INSERT INTO study.member (team_id, user_id, noticed_at) VALUES ('T1', 'U0000001', now()), ('T1', 'U0000002', NULL), ('T2', 'U0000001', now());
+DELETE FROM study.schedule WHERE name <> 'daily';
 UPDATE study.schedule SET next_at = '2099-01-01'
 END
 

@@ -28,6 +28,7 @@ struct value {
 
     char *from_file; /* what stands in the file: the value, or a secret's path */
     int line;
+    char *secret_path; /* of the file that a secret was read from */
 };
 
 struct token {
@@ -332,6 +333,7 @@ static void take_secret_file(struct config *c, const struct option *o, const cha
         return;
     }
     set_origin(v, "secret file");
+    v->secret_path = str_dup(str_of(path));
 }
 
 /* `where` names the source in an error. */
@@ -496,6 +498,7 @@ void config_destroy(struct config **config)
         }
         free(v->items);
         free(v->from_file);
+        free(v->secret_path);
         clear(&v->text);
     }
     for (size_t i = 0; i < c->tokens_count; i++) {
@@ -549,6 +552,13 @@ size_t config_list(const struct config *c, const char *section, const char *key,
 const char *config_secret(const struct config *c, const char *section, const char *key)
 {
     return value_of(c, section, key)->text;
+}
+
+const char *config_secret_path(const struct config *c, const char *section, const char *key)
+{
+    const char *path = value_of(c, section, key)->secret_path;
+
+    return path != NULL ? path : "";
 }
 
 const char *config_slack_token(const struct config *c, const char *team_id)

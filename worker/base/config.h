@@ -30,6 +30,8 @@ size_t config_list(const struct config *c, const char *section, const char *key,
                    const char *const **items);
 /* "" when unset. */
 const char *config_secret(const struct config *c, const char *section, const char *key);
+/* The file that it was read from; "" when it came from the environment, or there is none. */
+const char *config_secret_path(const struct config *c, const char *section, const char *key);
 
 /*
  * [slack] token_dir/<team_id>, else [slack] bot_token; NULL when there is none. Read at load and

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/options.h"
 #include "base/version.h"
 #include "slack/outcome.h"
 #include "slack/scopes.h"
@@ -78,16 +79,22 @@ static void keep(char *out, size_t size, struct str s)
     snprintf(out, size, "%.*s", STR_ARG(s));
 }
 
+/* Its switch may be one that this version does not have. */
+static bool needed(const struct config *config, const struct slack_scope *scope)
+{
+    const struct option *o = scope->key != NULL ? option_find(scope->section, scope->key) : NULL;
+
+    return scope->key == NULL ||
+           (o != NULL && o->type == OPTION_BOOL && config_bool(config, o->section, o->key));
+}
+
 static void hold_against(const struct config *config, struct team_check *check)
 {
-    bool private_channels = config_bool(config, "privacy", "private_channels");
-
     for (size_t i = 0; i < slack_scopes_count; i++) {
         const struct slack_scope *scope = &slack_scopes[i];
         size_t used = strlen(check->missing);
 
-        if ((!scope->private_only || private_channels) &&
-            !slack_scope_granted(check->scopes, scope->name)) {
+        if (needed(config, scope) && !slack_scope_granted(check->scopes, scope->name)) {
             snprintf(check->missing + used, sizeof(check->missing) - used, "%s%s",
                      used > 0 ? ", " : "", scope->name);
         }

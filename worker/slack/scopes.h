@@ -12,7 +12,8 @@
 struct slack_scope {
     const char *name;
     const char *what_for;
-    bool private_only; /* asked for with [privacy] private_channels = yes */
+    /* Needed only where this switch is on; NULL: always. */
+    const char *section, *key;
 };
 
 extern const struct slack_scope slack_scopes[];
