@@ -47,8 +47,12 @@ _Static_assert(sizeof(ctl_options) / sizeof(ctl_options[0]) <= CTL_OPTIONS_MAX, 
 /* The first sentence, or what comes before its first semicolon. */
 static int summary_length(const char *help)
 {
-    size_t len = strcspn(help, ".;");
+    size_t len = 0;
 
+    while (help[len] != '\0' && help[len] != ';' &&
+           !(help[len] == '.' && (help[len + 1] == '\0' || strchr(" \n", help[len + 1]) != NULL))) {
+        len++;
+    }
     return (int)len;
 }
 

@@ -28,7 +28,7 @@ sub seed_team ($self, $in) {
     my $team = $self->{teams}{$id} //= {
         id     => $id, name => "Team $id", domain => lc $id, token => "xoxb-$id", app_id => 'A0STUDY',
         bot_id => "B$id", bot_user_id => "UBOT$id",
-        scopes => 'channels:history,channels:read,chat:write,im:history,im:write,team:read,users:read',
+        scopes => 'channels:history,channels:read,chat:write,commands,im:history,im:write,team:read,users:read',
         users  => {}, channels => {}, dms => {},
     };
     delete $self->{tokens}{$team->{token}};
