@@ -60,7 +60,8 @@ static bool read_ages(struct pg *pg, struct overview *o, struct error *err)
         "   WHERE state IN ('pending', 'sending', 'doubtful') AND NOT hold)::double precision,"
         " GREATEST(0, extract(epoch FROM now() - LEAST("
         "   (SELECT min(fire_at) FROM study.firing WHERE state IN ('waiting', 'collecting')),"
-        "   (SELECT min(next_at) FROM study.schedule WHERE NOT paused))))::double precision";
+        "   (SELECT min(next_at) FROM study.schedule WHERE NOT paused AND "
+        "isfinite(next_at)))))::double precision";
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
 
