@@ -41,6 +41,8 @@ const struct option options[] = {
     {"slack", "api_url", OPTION_URL, "https://slack.com/api/", 8, 1024, NULL, "SLACK_API_URL", "Base of Slack's Web API."},
     {"slack", "connect_timeout", OPTION_DURATION, "3s", 100 * MS, 60 * SECOND, NULL, NULL, "Limit of connecting."},
     {"slack", "timeout", OPTION_DURATION, "15s", 100 * MS, 2 * MINUTE, NULL, NULL, "Limit of a whole request."},
+    {"slack", "history_page", OPTION_INT, "200", 1, 999, NULL, NULL, "Messages of a call that reads a channel's history (backfill); 15 where Slack limits apps that are sold outside its marketplace."},
+    {"slack", "history_interval", OPTION_DURATION, "1500ms", 0, 10 * MINUTE, NULL, NULL, "Least time between two such calls of one method; 60s where Slack limits them so."},
     {"slack", "ca_file", OPTION_PATH, "", 0, 4096, NULL, NULL, "Certificates that Slack is checked against; empty: the system's."},
 
     {"openai", "enabled", OPTION_BOOL, "yes", 0, 0, NULL, NULL, "no: nothing leaves for a model, members get the factual digest."},

@@ -70,6 +70,7 @@ extern const struct ctl_command cmd_trace_commands[];
 extern const struct ctl_command cmd_member_commands[];
 extern const struct ctl_command cmd_export_commands[];
 extern const struct ctl_command cmd_doctor_commands[];
+extern const struct ctl_command cmd_backfill_commands[];
 
 /* "studyctl: TEXT" on standard error; CTL_FAILED. */
 enum ctl_status ctl_fail(const struct error *err);

@@ -6,10 +6,10 @@
 #include "base/text.h"
 
 const struct ctl_command *const ctl_families[] = {
-    cmd_status_commands,   cmd_trace_commands,  cmd_doctor_commands, cmd_pause_commands,
-    cmd_schedule_commands, cmd_work_commands,   cmd_retry_commands,  cmd_member_commands,
-    cmd_export_commands,   cmd_people_commands, cmd_team_commands,   cmd_migrate_commands,
-    cmd_config_commands,
+    cmd_status_commands,   cmd_trace_commands,    cmd_doctor_commands, cmd_pause_commands,
+    cmd_schedule_commands, cmd_backfill_commands, cmd_work_commands,   cmd_retry_commands,
+    cmd_member_commands,   cmd_export_commands,   cmd_people_commands, cmd_team_commands,
+    cmd_migrate_commands,  cmd_config_commands,
 };
 const size_t ctl_families_count = sizeof(ctl_families) / sizeof(ctl_families[0]);
 
@@ -20,7 +20,8 @@ const struct ctl_option ctl_options[] = {
     {'x', "show-text", NULL, "show what members wrote and what was written to them"},
     {'a', "all", NULL, "all of them, instead of one by its number"},
     {'r', "reason", "WORD", "why, for whoever looks later; of dead events: those of one reason"},
-    {'u', "until", "TIME", "ends by itself then, e.g. 2026-11-23T09:00+09:00"},
+    {'u', "until", "TIME",
+     "ends by itself then, e.g. 2026-11-23T09:00+09:00; of a backfill: up to then"},
     {'f', "for", "DURATION", "ends by itself after 30m, 12h, 2d, ..."},
     {'b', "before", "TIME", "older ones only"},
     {'g', "again", NULL, "even when that sends a second message"},
@@ -31,6 +32,8 @@ const struct ctl_option ctl_options[] = {
     {'S', "signing-secret-file", "FILE", "the signing secret, for a signed probe"},
     {'F', "future", NULL, "and record nothing of them from now on"},
     {'D', "delete-dms", NULL, "and delete our messages to them in Slack"},
+    {'C', "channel", "ID", "the channel"},
+    {'i', "since", "TIME", "from then on: 2026-11-01, 2026-11-01T09:00Z, or 36h, 14d ago"},
     {'T', "format", "json|csv", "one JSON object, or a CSV file a table"},
     {'O', "output", "PATH", "file, or of CSV the directory; - is standard output"},
     {'y', "yes", NULL, "do not ask"},

@@ -193,7 +193,7 @@ bool slack_change_body(struct text *out, bool reaction, struct str body, struct 
     return write_out(&w, out, err);
 }
 
-static void add_encoded(struct text *out, struct str s)
+void slack_form_value(struct text *out, struct str s)
 {
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.data[i];
@@ -217,7 +217,7 @@ void slack_history_query(struct text *out, const char *channel_id, const char *t
     text_addf(out, "&oldest=%" PRId64 ".000000&limit=%d&include_all_metadata=true", oldest, PAGE);
     if (cursor.len > 0) {
         text_adds(out, "&cursor=");
-        add_encoded(out, cursor);
+        slack_form_value(out, cursor);
     }
 }
 

@@ -56,6 +56,9 @@ bool slack_open_body(struct text *out, const char *user_id, struct error *err);
 bool slack_post_body(struct text *out, const char *channel_id, const char *thread_ts,
                      const char *event_type, int64_t outbox_id, struct str body, struct error *err);
 
+/* A value, as a form has it. */
+void slack_form_value(struct text *out, struct str s);
+
 /* The form of a channel's history, or of a thread's replies, from a time (Unix seconds) on. */
 void slack_history_query(struct text *out, const char *channel_id, const char *thread_ts,
                          int64_t oldest, struct str cursor);
