@@ -76,7 +76,7 @@ my $pending = 'study:{ingest}:pending';
     ok(!refused($worker, @$_), "worker may: @$_") for @yes;
 
     my $run = sub { my ($script, @key) = @_; return ('EVALSHA', $worker->script_load($script), scalar @key, @key) };
-    ok(!refused($worker, $run->('return redis.call("LPOP", KEYS[1])', $pending)), 'worker may: LPOP in a script');
+    ok(!refused($worker, $run->('return redis.call("LMOVE", KEYS[1], KEYS[1], "LEFT", "LEFT")', $pending)), 'worker may: LMOVE in a script');
 
     my @no = (
         [ 'LPOP', 'other' ], [ 'SET', 'other', 1 ], [ 'FLUSHALL' ], [ 'FLUSHDB' ], [ 'KEYS', '*' ],
@@ -118,7 +118,7 @@ is($redis->client->llen($pending), $before + 50, 'kill -9 loses nothing that was
 {
     my $worker = $redis->client('study-worker');
     my $moved = $worker->script_load(
-        'redis.call("LPOP", KEYS[1]) redis.call("RPUSH", KEYS[2], "moved") redis.call("INCRBY", KEYS[3], 7)'
+        'redis.call("LMOVE", KEYS[1], KEYS[2], "LEFT", "RIGHT") redis.call("INCRBY", KEYS[3], 7)'
     );
     $redis->client->rpush('study:{ingest}:pending', 'x', 'y');
     my $length = $redis->client->llen($pending);

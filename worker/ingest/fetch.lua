@@ -10,40 +10,21 @@
 
 local leases, crashes, popped = KEYS[7], KEYS[8], KEYS[9]
 
--- Elements a call to LPOP, so that a few hundred large ones never stand in Lua's memory at once.
-local CHUNK_FIRST, CHUNK_MOST = 8, 64
-
+-- One by one: what is logged (and synced) of an LMOVE is two names, not the element.
 local function take(list, batch, most, limit)
-    local taken, bytes, ask, full = {}, 0, math.min(most, CHUNK_FIRST), false
+    local taken, bytes = {}, 0
 
-    while ask > 0 and not full do
-        local some = redis.call('LPOP', list, ask)
-        if not some then
+    while #taken < most do
+        local element = redis.call('LMOVE', list, batch, 'LEFT', 'RIGHT')
+        if not element then
             break
         end
-
-        local kept = {}
-        for i, element in ipairs(some) do
-            if #taken > 0 and bytes + #element > limit then
-                for j = #some, i, -1 do
-                    redis.call('LPUSH', list, some[j])
-                end
-                full = true
-                break
-            end
-            bytes = bytes + #element
-            taken[#taken + 1] = element
-            kept[#kept + 1] = element
-        end
-
-        if #kept > 0 then
-            redis.call('RPUSH', batch, unpack(kept))
-        end
-        if #some < ask then
+        if #taken > 0 and bytes + #element > limit then
+            redis.call('LMOVE', batch, list, 'RIGHT', 'LEFT')
             break
         end
-        -- As many as fit if they go on being of this size.
-        ask = math.min(most - #taken, CHUNK_MOST, math.ceil((limit - bytes) * #taken / (bytes + 1)))
+        bytes = bytes + #element
+        taken[#taken + 1] = element
     end
 
     return taken
