@@ -154,6 +154,9 @@ subtest 'export' => sub {
     like($words, qr/메시지 37개/, 'what is held');
     like($words, qr/관리하는 분께 알렸어요/, 'and who hands it out');
     is($store->value("SELECT count(*) FROM study.export_request WHERE user_id = 'U000002' AND done_at IS NULL"), 1, 'noted');
+    my ($first) = @{ JSON::PP->new->utf8->decode(($store->worker->ctl('member', 'ls', '--json'))[1]) };
+    is($first->{user_id}, 'U000002', 'the operator sees it first of all members');
+    ok($first->{export_asked_at}, 'and since when');
     like((ask('U000002', '내보내기'))[0], qr/이미 요청하셨어요/, 'once');
     is($store->value('SELECT count(*) FROM study.export_request'), 1, 'one row');
     $store->dbh->do('UPDATE study.export_request SET done_at = now()');

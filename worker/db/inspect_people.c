@@ -10,12 +10,17 @@ bool inspect_members(struct pg *pg, const struct inspect_filter *filter, struct 
 
     pg_arg_cstr(args, filter->team);
     pg_arg_int(args, filter->limit);
-    return inspect_query(pg,
-                         "SELECT team_id, user_id, language, time_zone, digests, consent,"
-                         " noticed_at, created_at FROM study.member"
-                         " WHERE $1::text IS NULL OR team_id = $1"
-                         " ORDER BY created_at DESC, team_id, user_id LIMIT $2",
-                         args, res, err);
+    return inspect_query(
+        pg,
+        "SELECT m.team_id, m.user_id, m.language, m.time_zone, m.digests,"
+        " m.consent, m.noticed_at, m.created_at, e.requested_at AS export_asked_at"
+        " FROM study.member m LEFT JOIN study.export_request e"
+        "  ON e.team_id = m.team_id AND e.user_id = m.user_id AND e.done_at IS NULL"
+        " WHERE $1::text IS NULL OR m.team_id = $1"
+        /* those that somebody has to do something about come first */
+        " ORDER BY e.requested_at, m.created_at DESC, m.team_id, m.user_id"
+        " LIMIT $2",
+        args, res, err);
 }
 
 bool inspect_member(struct pg *pg, const char *team_id, const char *user_id, struct pg_result **res,
