@@ -171,6 +171,7 @@ static void values(void **state)
     assert_string_equal(config_string(c, "redis", "user"), "");
     assert_true(config_bool(c, "redis", "allow_unsafe"));
     assert_int_equal(config_int(c, "openai", "temperature"), 700);
+    assert_int_equal(config_int(c, "deliver", "quiet_from"), 22 * 60);
     assert_int_equal(config_int(c, "store", "lease"), 10000);
     assert_int_equal(config_int(c, "store", "poll"), 250);
     assert_int_equal(config_int(c, "store", "batch_bytes"), 65536);
@@ -204,6 +205,11 @@ static void faults_of_the_file(void **state)
     refuse("[openai]\nstructured = xml\n", "expected json_schema, json_object or none");
     refuse("[openai]\ntemperature = 2.001\n", "expected 0 to 2, or empty");
     refuse("[openai]\ntemperature = 0.12345\n", "expected 0 to 2, or empty");
+    refuse("[deliver]\nquiet_from = 24:00\n", "expected 00:00 to 23:59");
+    refuse("[deliver]\nquiet_from = 8:00\n", "expected 00:00 to 23:59");
+    refuse("[deliver]\nquiet_until = 08:60\n", "expected 00:00 to 23:59");
+    refuse("[deliver]\nquiet_until = 0800\n", "expected 00:00 to 23:59");
+    refuse("[deliver]\nquiet_until =\n", "expected 00:00 to 23:59");
     refuse("[openai]\ntemperature = hot\n", "expected 0 to 2, or empty");
     refuse("[openai]\nbase_url = ftp://x/\n", "[openai] base_url = ftp://x/: expected an http");
     refuse("[openai]\nbase_url = https:///v1\n", "expected an http");

@@ -55,6 +55,14 @@ bool deliver_claim(struct deliver *d)
     return true;
 }
 
+/* Questions leave the places alone that answers to commands may need. */
+static size_t room_for_questions(const struct deliver *d)
+{
+    size_t used = d->count + d->reserved;
+
+    return used < d->concurrency ? d->concurrency - used : 0;
+}
+
 /* ---- workspaces ---- */
 
 static bool is_asked(const struct deliver *d, const char *team)
@@ -95,7 +103,7 @@ void deliver_retest(struct deliver *d, const char *team_id)
 
 static void claim_retests(struct deliver *d)
 {
-    while (d->retests_count > 0 && d->count < d->concurrency) {
+    while (d->retests_count > 0 && room_for_questions(d) > 0) {
         char *team = d->retests[--d->retests_count];
 
         if (!is_asked(d, team)) {
@@ -117,13 +125,16 @@ void deliver_claim_end(struct deliver *d)
 /* Workspaces that we do not know yet; after a start first those that had thrown us out. */
 static bool claim_teams(struct deliver *d)
 {
-    int room = (int)(d->concurrency - d->count);
-    int limit = room < TEAMS_MAX ? room : TEAMS_MAX;
+    size_t room = room_for_questions(d);
+    int limit = (int)(room < TEAMS_MAX ? room : TEAMS_MAX);
     bool stopped = d->stopped_after != NULL;
     struct error err = {0};
     char **teams;
     size_t count;
 
+    if (limit == 0) {
+        return true;
+    }
     if (!teams_to_test(d->db.pg, d->stopped_after, limit, &teams, &count, &err)) {
         db_turn_failed(&d->db, "reading workspaces", &err);
         return false;
@@ -147,7 +158,7 @@ static bool claim_teams(struct deliver *d)
 /* Few at a time: a profile is in no hurry, and takes no room from a reply for long. */
 static bool claim_profiles(struct deliver *d)
 {
-    size_t room = d->concurrency - d->count;
+    size_t room = room_for_questions(d);
     size_t most = d->concurrency < 4 ? 1 : d->concurrency / 4;
     struct profile_wanted *wanted = NULL;
     struct error err = {0};
@@ -197,5 +208,5 @@ bool deliver_claim_questions(struct deliver *d)
     if (clock_boot_ms() >= d->retests_at_ms) {
         claim_retests(d);
     }
-    return (d->count == d->concurrency || claim_teams(d)) && claim_profiles(d) && retract(d);
+    return claim_teams(d) && claim_profiles(d) && retract(d);
 }

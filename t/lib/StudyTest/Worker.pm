@@ -71,6 +71,7 @@ sub write_config {
         slack    => { api_url => $self->{slack_url} },
         openai   => { base_url => $self->{openai_url}, api_key_file => $self->_secret('openai-key', $self->{openai_key} // 'sk-standin') },
         digest   => { prompt_dir => root_dir() . '/conf/prompts' },
+        deliver  => { quiet_from => '00:00', quiet_until => '00:00' },    # tests run at any hour
         status   => { listen => "127.0.0.1:$self->{port}", interval => '500ms' },
     );
     if ($self->{tokens}) {
