@@ -17,6 +17,7 @@ static struct redis *admin; /* looks and pushes, past the queue */
 
 #define P "study:{ingest}:"
 
+/* As shipped: with `everysec` a write may wait for a busy disk, and be lost by a kill. */
 static void start_server(void)
 {
     char log[64];
@@ -25,7 +26,8 @@ static void start_server(void)
     unlink(socket_path);
     server = server_start(log, (const char *const[]){"redis-server", "--port", "0", "--unixsocket",
                                                      socket_path, "--dir", dir, "--save", "",
-                                                     "--appendonly", "yes", NULL});
+                                                     "--appendonly", "yes", "--appendfsync",
+                                                     "always", NULL});
     assert_true(server > 0);
     assert_true(server_wait_path(socket_path));
 }
