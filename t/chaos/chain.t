@@ -162,7 +162,9 @@ waitpid $watch, 0;
 
 sub none {
     my ($name, @wrong) = @_;
-    is(scalar @wrong, 0, $name) or diag join "\n", map { "FAULT  $_" } @wrong[ 0 .. ($#wrong > 19 ? 19 : $#wrong) ];
+    return if is(scalar @wrong, 0, $name);
+    diag "FAULT  $_" for @wrong[ 0 .. ($#wrong > 29 ? 29 : $#wrong) ];
+    diag 'FAULT  and ' . (@wrong - 30) . ' more' if @wrong > 30;
     return;
 }
 
