@@ -68,6 +68,12 @@ for my $row ([ old_sent => 31, 'made', 'sent' ], [ old_doubtful => 31, 'made', '
 }
 $db->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, body, state, sent_ts, created_at)
     VALUES ('notice:T1:U1', 'notice', 'T1', 'U1', '{"text":"words"}', 'sent', '1700000000.000100', now() - interval '31 days')});
+# Answers to commands that were parked hold words, too; one whose end is not known is never taken away.
+for my $row ([ 31, 'parked' ], [ 29, 'parked' ], [ 31, 'doubtful' ], [ 31, 'sending' ]) {
+    $db->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, body, state, created_at, lease_until)
+        VALUES (?, 'response', 'T1', 'response-U1', '{"url":"x","message":{"text":"words"}}', ?, now() - make_interval(days => ?), now() + interval '1 h')},
+        undef, "response:@$row", $row->[1], $row->[0]);
+}
 for my $days (29, 31) {
     $db->do(q{INSERT INTO study.dead_event (reason, detail, element, element_sha, created_at)
         VALUES ('bad_json', 'here', 'x', sha256(?::text::bytea), now() - make_interval(days => ?))}, undef, $days, $days);
@@ -115,7 +121,8 @@ $db->do(q{DELETE FROM study.digest WHERE digest_id = ANY (?)}, undef, [ values %
 is_deeply($db->selectcol_arrayref(q{SELECT digest_id FROM study.digest ORDER BY digest_id}),
     [ sort { $a <=> $b } @digest{qw(old_doubtful old_pending young)} ], 'finished digests go, others stay');
 is_deeply($db->selectcol_arrayref(q{SELECT identity FROM study.outbox ORDER BY outbox_id}),
-    [ "digest:$digest{old_doubtful}:1", "digest:$digest{young}:1", 'notice:T1:U1' ], 'replies go with their digests');
+    [ "digest:$digest{old_doubtful}:1", "digest:$digest{young}:1", 'notice:T1:U1', 'response:29 parked', 'response:31 doubtful', 'response:31 sending' ],
+    'replies go with their digests, and never before their end is known');
 is(value(q{SELECT count(*) FROM study.outbox WHERE kind = 'notice' AND body IS NULL}), 1,
     'a notice keeps its row and loses its text');
 is_deeply($db->selectcol_arrayref(q{SELECT identity FROM study.applied}), ['event:29'], 'old identities go');

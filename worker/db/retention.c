@@ -51,6 +51,12 @@ static const char brief_sql[] =
                    "SKIP LOCKED)"
                    " DELETE FROM study.outbox AS o USING old WHERE o.outbox_id = old.outbox_id";
 
+/* Of these, what an operator was to look at, and did not. */
+static const char parked_sql[] = "WITH old AS (SELECT outbox_id FROM study.outbox WHERE " OLD(
+    "created_at") "  AND kind IN ('response', 'reaction', 'delete') AND state = 'parked'"
+                  "  LIMIT $2 FOR UPDATE SKIP LOCKED)"
+                  " DELETE FROM study.outbox AS o USING old WHERE o.outbox_id = old.outbox_id";
+
 /* ---- what has nowhere to go; $1 is [deliver] give_up ---- */
 
 #define NOWHERE(table, target)                                                                     \
@@ -126,6 +132,7 @@ bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t give_up_s, int64_
         {firings_sql, keep_s, &counts->firings},
         {notices_sql, keep_s, &counts->notices},
         {brief_sql, keep_s < BRIEF_S ? keep_s : BRIEF_S, &counts->replies},
+        {parked_sql, keep_s, &counts->parked},
     };
     bool ok = true;
 

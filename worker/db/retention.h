@@ -18,7 +18,7 @@
 #include "io/pg.h"
 
 struct retention_counts {
-    int64_t messages, digests, dead_events, applied, firings, notices, replies;
+    int64_t messages, digests, dead_events, applied, firings, notices, replies, parked;
     int64_t lanes_tried, replies_cancelled, digests_cancelled;
     bool more; /* one of them reached the limit */
 };

@@ -235,7 +235,7 @@ static void count_swept(const struct retention_counts *counts)
         {"message", counts->messages},       {"digest", counts->digests},
         {"dead_event", counts->dead_events}, {"applied", counts->applied},
         {"firing", counts->firings},         {"notice", counts->notices},
-        {"reply", counts->replies},
+        {"reply", counts->replies + counts->parked},
     };
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
