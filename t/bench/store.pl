@@ -7,16 +7,23 @@
 #   bullmq  a BullMQ worker with pg (npm), a row a job (store/bullmq/)
 #
 # The events lie in Redis before the clock starts. PostgreSQL is as it is shipped: fsync and
-# synchronous_commit on. Both the rate and the CPU that all processes used are printed, for
-# the machine is shared; the worker's rate is the median of its rounds, each on an empty
-# table, beside a COPY of its own.
+# synchronous_commit on; Redis, too, with appendfsync always. The three are measured in turn in
+# each round, on an emptied table after a checkpoint; figures are medians of the rounds. The
+# rate and the CPU that all processes used are printed, for the machine is shared: CPU is what
+# repeats.
 #
-# Options: --events 500000 --rounds 3 --processes 1 --bullmq-events 20000 --text-bytes 200
+# Then whether size matters: CPU an event, and memory, with few and many rows stored and few
+# and many events waiting (--many, a hundredth of it is few). Last, how long an event takes
+# that comes to a store with nothing else to do, at 500 a second.
+#
+# Options: --events 500000 --rounds 3 --processes 4 --bullmq-events 20000 --text-bytes 200
+#   --many 1000000 --calm 20 (seconds); 0 leaves a part out
 
 use strict;
 use warnings;
 
 use Carp qw(croak);
+use List::Util qw(sum);
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
@@ -32,9 +39,11 @@ my $HERE = root_dir() . '/t/bench/store';
 my $TEAM = 'T0BENCH';
 my $FIRST = 1_795_300_000;          # the first message's second
 my $CHUNK = 500;
+my $WARM = 4000;
 
 my %option = options({
-    events => 500_000, rounds => 3, processes => 1, 'bullmq-events' => 20_000, 'text-bytes' => 200,
+    events => 500_000, rounds => 3, processes => 4, 'bullmq-events' => 20_000, 'text-bytes' => 200,
+    many => 1_000_000, calm => 20,
 }, @ARGV);
 
 $| = 1;
@@ -90,11 +99,12 @@ sub element {
 }
 
 sub push_events {
-    my ($count) = @_;
+    my ($count, $from) = @_;
 
     my $client = $redis->client;
-    for (my $n = 0; $n < $count; $n += $CHUNK) {
-        my $last = $n + $CHUNK > $count ? $count : $n + $CHUNK;
+    $from //= 0;
+    for (my $n = $from; $n < $from + $count; $n += $CHUNK) {
+        my $last = $n + $CHUNK > $from + $count ? $from + $count : $n + $CHUNK;
         $client->rpush($PENDING, (map { element($_) } $n .. $last - 1), sub { });
     }
     $client->wait_all_responses;
@@ -142,7 +152,7 @@ sub measure {
     my $seconds = time - $start;
     my @used = map { cpu_seconds($pids->[$_]->()) - $cpu[$_] } 0 .. $#$pids;
     croak 'rows: ' . rows() . " of $count" if rows() != $count;
-    return { rate => $count / $seconds, cpu => [ map { 1e6 * $_ / $count } @used ] };
+    return { seconds => $seconds, rate => $count / $seconds, cpu => [ map { 1e6 * $_ / $count } @used ] };
 }
 
 # COPY's backend ends with its connection, and its CPU time with it: it is read before.
@@ -163,20 +173,24 @@ sub drained {
     return !$client->llen($PENDING) && !$client->zcard($LEASES);
 }
 
+sub hold   { $postgres->psql(q(INSERT INTO study.pause (role, reason) VALUES ('store', 'bench'))); return }
+sub go     { $postgres->psql('DELETE FROM study.pause'); return }
+sub memory { return proportional($worker->proc->pid, children($worker->proc->pid)) }
+
 sub run_worker {
     my ($count) = @_;
 
     empty();
     push_events($count);
-    $postgres->psql(q(INSERT INTO study.pause (role, reason) VALUES ('store', 'bench')));
+    hold();
     $worker->start;
     sleep 2;
     my @stores = store_processes();
-    my $result = measure($count, [ sub { @stores }, sub { store_backends() }, sub { $redis->pid } ], sub {
-        $postgres->psql('DELETE FROM study.pause');
+    my $result = measure($count, [ sub { @stores }, sub { backends('store') }, sub { $redis->pid } ], sub {
+        go();
         wait_for { drained() } 900, 'the lists to be empty';
     });
-    $result->{memory} = proportional($worker->proc->pid, children($worker->proc->pid));
+    $result->{memory} = memory();
     $worker->stop;
     return $result;
 }
@@ -192,8 +206,9 @@ sub store_processes {
     return @found;
 }
 
-sub store_backends {
-    return split /\n/, $postgres->psql(q(SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%store%'));
+sub backends {
+    my ($name) = @_;
+    return split /\n/, $postgres->psql("SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%$name%'");
 }
 
 sub run_bullmq {
@@ -208,7 +223,7 @@ sub run_bullmq {
     );
     my $go = "$dir/bullmq.log";
     $proc->ready(sub { slurp($go) =~ /^ready$/m }, 120);
-    my $result = measure($count, [ sub { $proc->pid }, sub { $redis->pid } ], sub {
+    my $result = measure($count, [ sub { $proc->pid }, sub { backends('bullmq') }, sub { $redis->pid } ], sub {
         $proc->signal('USR2');
         wait_for { slurp($go) =~ /^done$/m || !$proc->alive } 900, 'the jobs';
     });
@@ -216,7 +231,80 @@ sub run_bullmq {
     return $result;
 }
 
-# --- the table ---
+# --- size ---
+
+# CPU of storing at least TAKEN of the events that wait, STORED rows being there already.
+sub run_sized {
+    my ($stored, $waiting, $taken) = @_;
+
+    empty();
+    fill($stored) if $stored;
+    # Connections and caches are warm before anything is counted.
+    push_events($WARM, $waiting);
+    $worker->start;
+    wait_for { drained() } 120, 'the first events';
+    hold();
+    sleep 2;
+    push_events($waiting);
+
+    my @stores = store_processes();
+    my $look = sub { return map { cpu_seconds(@$_) } \@stores, [ backends('store') ], [ $redis->pid ] };
+    my @was = $look->();
+    go();
+    wait_for { $redis->client->llen($PENDING) <= $waiting - $taken && ($taken < $waiting || drained()) } 300, 'events to be stored';
+    my @is = $look->();
+    my $done = $waiting - $redis->client->llen($PENDING);
+    my $memory = memory();
+
+    $worker->stop;
+    $redis->client->del($PENDING);
+    my @cpu = map { 1e6 * ($is[$_] - $was[$_]) / $done } 0 .. $#is;
+    return { stored => $stored, waiting => $waiting, cpu => \@cpu, all => sum(@cpu), memory => $memory };
+}
+
+# Older rows of the same channels and members.
+sub fill {
+    my ($count) = @_;
+
+    $postgres->psql(<<"END");
+INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
+SELECT '$TEAM', 'C' || lpad((n % 20)::text, 4, '0'), ($FIRST - 5000000 + n / 1000) || '.' || lpad((1 + n % 1000)::text, 6, '0'),
+    'U' || lpad((n % 500)::text, 5, '0'), 'Note ' || n || ': $padding', at, at
+FROM generate_series(1, $count) AS n, LATERAL (SELECT to_timestamp($FIRST - 5000000 + n / 1000) AS at) AS posted;
+VACUUM ANALYZE study.message;
+CHECKPOINT;
+END
+    return;
+}
+
+# --- nothing else to do ---
+
+# 500 events a second, one by one; the worker's own histogram, from acceptance to the commit.
+sub run_calm {
+    my ($seconds) = @_;
+
+    empty();
+    $worker->start;
+    sleep 2;
+    my $client = $redis->client;
+    my $start = time;
+    for my $n (0 .. 500 * $seconds - 1) {
+        my $left = $start + $n / 500 - time;
+        sleep $left if $left > 0;
+        $client->rpush($PENDING, element($n) =~ s/"received_at":\d+/sprintf '"received_at":%d', 1000 * time/er, sub { });
+        $client->wait_all_responses if $n % 50 == 49;
+    }
+    $client->wait_all_responses;
+    wait_for { drained() && rows() == 500 * $seconds } 60, 'the events to be stored';
+    my $metrics = $worker->metrics;
+    $worker->stop;
+    my %upto = map { /^study_worker_event_store_seconds_bucket\{le="([\d.]+)"\}$/ ? ($1 => $metrics->{$_}) : () } keys %$metrics;
+    my $all = $metrics->{study_worker_event_store_seconds_count};
+    my ($p99) = grep { $upto{$_} >= 0.99 * $all } sort { $a <=> $b } keys %upto;
+    return { events => $all, p99_upto => $p99, within_50ms => $upto{'0.05'} / $all };
+}
+
+# --- the tables ---
 
 print machine(), "\n",
     "$option{events} events a round, $option{rounds} rounds, $option{processes} store process(es);",
@@ -224,29 +312,59 @@ print machine(), "\n",
 
 my $path = copy_file($option{events});
 my (@copy, @worker, @bullmq);
+my $node = $option{'bullmq-events'} && system('node --version >/dev/null 2>&1') == 0;
 for my $round (1 .. $option{rounds}) {
     push @copy, run_copy($path, $option{events});
     push @worker, run_worker($option{events});
-    printf STDERR "round %d: copy %.0f/s, worker %.0f/s\n", $round, $copy[-1]{rate}, $worker[-1]{rate};
-}
-if ($option{'bullmq-events'} && system('node --version >/dev/null 2>&1') == 0) {
-    push @bullmq, run_bullmq($option{'bullmq-events'});
+    push @bullmq, run_bullmq($option{'bullmq-events'}) if $node;
+    printf STDERR "round %d: copy %.0f/s, worker %.0f/s%s\n", $round, $copy[-1]{rate}, $worker[-1]{rate},
+        @bullmq ? sprintf(', bullmq %.0f/s', $bullmq[-1]{rate}) : '';
 }
 
-my $limit = median(map { $_->{rate} } @copy);
-my $ours = median(map { $_->{rate} } @worker);
-my @table = ([ 'candidate', 'events/s', '/ copy', 'CPU us an event' ]);
-push @table, [ 'copy', spread('%.0f', map { $_->{rate} } @copy), '1.00',
-    sprintf '%.1f (backend)', median(map { $_->{cpu}[0] } @copy) ];
-push @table, [ 'worker', spread('%.0f', map { $_->{rate} } @worker), sprintf('%.2f', $ours / $limit),
-    sprintf '%.1f (store %.1f, backend %.1f, redis %.1f)', median(map { $_->{cpu}[0] + $_->{cpu}[1] + $_->{cpu}[2] } @worker),
-    map { my $i = $_; median(map { $_->{cpu}[$i] } @worker) } 0 .. 2 ];
-if (@bullmq) {
-    push @table, [ 'bullmq', sprintf('%.0f', $bullmq[0]{rate}), sprintf('%.3f', $bullmq[0]{rate} / $limit),
-        sprintf '%.1f (node %.1f, redis %.1f)', $bullmq[0]{cpu}[0] + $bullmq[0]{cpu}[1], @{ $bullmq[0]{cpu} } ];
-}
-print "\n", table(@table);
-printf "\nthe worker is %.1f times as fast as bullmq\n", $ours / $bullmq[0]{rate} if @bullmq;
-printf "memory of all worker processes together: %.1f MiB (proportional)\n", median(map { $_->{memory} } @worker) / 1024;
+# One row of the table, with what its CPU is made of.
+sub candidate {
+    my ($name, $limit, $parts, @rounds) = @_;
 
-save('store', { settings => \%option, machine => machine(), copy => \@copy, worker => \@worker, bullmq => \@bullmq });
+    my @cpu = map { my $i = $_; median(map { $_->{cpu}[$i] } @rounds) } 0 .. $#$parts;
+    return [ $name, spread('%.0f', map { $_->{rate} } @rounds), sprintf('%.3f', median(map { $_->{rate} } @rounds) / $limit),
+        sprintf('%.1f (%s)', sum(@cpu), join ', ', map { sprintf "$parts->[$_] %.1f", $cpu[$_] } 0 .. $#cpu) ];
+}
+
+if (@copy) {
+    my $limit = median(map { $_->{rate} } @copy);
+    my $ours = median(map { $_->{rate} } @worker);
+    print "\n", table(
+        [ 'candidate', 'events/s', '/ copy', 'CPU us an event' ],
+        candidate('copy', $limit, ['backend'], @copy),
+        candidate('worker', $limit, [qw(store backends redis)], @worker),
+        @bullmq ? candidate('bullmq', $limit, [qw(node backends redis)], @bullmq) : (),
+    );
+    printf "\nthe worker is %.1f times as fast as bullmq\n", $ours / median(map { $_->{rate} } @bullmq) if @bullmq;
+    printf "memory of all worker processes together: %.1f MiB (proportional)\n", median(map { $_->{memory} } @worker) / 1024;
+}
+
+my @sized;
+if (my $many = $option{many}) {
+    my $few = int($many / 100);
+    my @cases = ([ $few, 3 * $few, 3 * $few ], [ $many, 3 * $few, 3 * $few ], [ 0, $few, $few ], [ 0, $many, 3 * $few ]);
+    for my $case (@cases) {
+        my @rounds = map { run_sized(@$case) } 1 .. $option{rounds};
+        my ($middle) = (sort { $a->{all} <=> $b->{all} } @rounds)[ $option{rounds} / 2 ];
+        push @sized, $middle;
+    }
+    print "\n", table(
+        [ 'rows stored', 'events waiting', 'CPU us an event', 'memory, MiB' ],
+        map { [ @$_{qw(stored waiting)}, sprintf('%.1f (store %.1f, backends %.1f, redis %.1f)', $_->{all}, @{ $_->{cpu} }),
+            sprintf '%.1f', $_->{memory} / 1024 ] } @sized,
+    );
+    printf "\nmany against few: %.2f stored, %.2f waiting\n", $sized[1]{all} / $sized[0]{all}, $sized[3]{all} / $sized[2]{all};
+}
+
+my $calm;
+if ($option{calm}) {
+    $calm = run_calm($option{calm});
+    printf "\n%d events at 500/s: 99 %% stored within %s s, %.2f %% within 0.05 s\n", @$calm{qw(events p99_upto)}, 100 * $calm->{within_50ms};
+}
+
+save('store', { settings => \%option, machine => machine(), copy => \@copy, worker => \@worker, bullmq => \@bullmq,
+    sized => \@sized, calm => $calm });

@@ -27,8 +27,9 @@ for (let n = 0; n < count; n += 500) {
     await queue.addBulk(jobs);
 }
 
-const pool = new pg.Pool({ host, user: 'postgres', database: 'study', max: 64 });
-const insert = `INSERT INTO study.message
+const pool = new pg.Pool({ host, user: 'postgres', database: 'study', max: 64, application_name: 'bullmq' });
+// A name: parsed and planned once a connection.
+const text = `INSERT INTO study.message
     (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
     VALUES ($1, $2, $3, $4, $5, to_timestamp($6), now())
     ON CONFLICT (team_id, channel_id, ts) DO NOTHING`;
@@ -36,7 +37,8 @@ const insert = `INSERT INTO study.message
 process.once('SIGUSR2', () => {
     let left = count;
     const worker = new Worker('store', async ({ data: { team_id, event } }) => {
-        await pool.query(insert, [team_id, event.channel, event.ts, event.user, event.text, Number(event.ts)]);
+        const values = [team_id, event.channel, event.ts, event.user, event.text, Number(event.ts)];
+        await pool.query({ name: 'insert', text, values });
     }, { connection: connect(), concurrency: 64 });
     worker.on('failed', (job, error) => {
         console.log(error.message);
