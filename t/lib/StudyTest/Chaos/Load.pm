@@ -16,6 +16,7 @@ package StudyTest::Chaos::Load;
 
 use strict;
 use warnings;
+use utf8;
 
 use JSON::PP ();
 use POSIX ();
