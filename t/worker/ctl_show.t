@@ -11,6 +11,7 @@ use FindBin;
 use lib "$FindBin::Bin/../lib";
 use Test::More;
 
+use Digest::SHA qw(sha1_hex);
 use JSON::PP qw(decode_json);
 use StudyTest::Postgres;
 use StudyTest::Proc qw(run_limited scratch_dir);
@@ -122,12 +123,25 @@ is_deeply([ @$first{qw(schedule state digests open by_model factual cancelled se
 
 my $client = $redis->client;
 $client->rpush('study:{ingest}:pending', '{"v":1,"kind":"event","received_at":1795372952123}' . "\n{}") for 1 .. 3;
-my ($queue) = @{ json('queue') };
+my ($queue) = @{ json('queue')->{lists} };
 is_deeply([ @$queue{qw(server control pending suspect leased_batches error)} ], [ $redis->address, 0, 3, 0, 0, undef ], 'queue lengths');
+my $batch = 'study:{ingest}:batch:0123456789abcdef:4';    # 4 mod 3: of the suspects
+$client->rpush($batch, 'an element that took its worker down');
+$client->zadd('study:{ingest}:leases', (time + 12) * 1000, $batch);
+$client->hset('study:{ingest}:crashes', sha1_hex('an element that took its worker down'), 1);
+$client->rpush('study:{ingest}:suspect', 'another', 'and one that is innocent');
+$client->hset('study:{ingest}:crashes', sha1_hex('another'), 2);
+my $hands = json('queue');
+is_deeply([ map { [ @$_{qw(worker batch list elements crashes)} ] } @{ $hands->{batches} } ], [ [ '0123456789abcdef', 4, 'suspect', 1, 1 ] ], 'who holds which batch');
+cmp_ok($hands->{batches}[0]{ends_in_seconds}, '<=', 12, '... and for how long');
+is_deeply($hands->{crashes}, [ { server => $redis->address, suspects_crashed => 1, most_crashes => 2 } ], '... and what took workers down');
+$client->del($batch, map {"study:{ingest}:$_"} qw(leases crashes suspect));
 my $status = json('status');
-is_deeply([ sort keys %$status ], [qw(counts pauses queues schedules stopped)], 'status has its parts');
+is_deeply([ sort keys %$status ], [qw(attention counts pauses queues schedules stopped stored)], 'status has its parts');
 is_deeply([ map {"$_->{what} $_->{state} $_->{count}"} grep { $_->{what} eq 'digest' } @{ $status->{counts} } ], [ 'digest made 1', 'digest pending 1' ], '... counts');
 is($status->{pauses}[0]{role}, 'deliver', '... pauses');
+is_deeply([ @{ $status->{stored} }{qw(messages estimated members workspaces)} ], [ 2, JSON::PP::false, 3, 2 ], '... what is stored');
+is_deeply([ map {"$_->{what} $_->{count}"} @{ $status->{attention} } ], [ 'roles paused 1', 'workspaces stopped 1', 'dead events 1', 'lanes stopped 1' ], '... and first what wants a person');
 is_deeply([ map { $_->{stopped_reason} } @{ $status->{stopped} } ], [ 'channel_not_found', 'token_revoked' ], '... what is stopped');
 
 # --- tables, and what cannot be ----------------------------------------------------------------
@@ -173,10 +187,11 @@ for my $args ([qw(--help)], [qw(digest show --help)], [qw(migrate --help)], [qw(
 $redis->stop;
 ($code, $said) = ctl('queue', '--json');
 is($code >> 8, 1, 'a queue server that is gone fails queue');
-like(decode_json($said)->[0]{error}, qr/Redis unix:|Redis 127/, '... with the reason in its row');
+like(decode_json($said)->{lists}[0]{error}, qr/Redis unix:|Redis 127/, '... with the reason in its row');
 ($code, $said) = ctl('status', '--json');
 is($code >> 8, 1, '... and status');
 is(scalar @{ decode_json($said)->{counts} } > 0, 1, '... which shows the rest');
+unlike($said, qr/(Redis \S+|PostgreSQL): \1/, '... and names nobody twice');
 $db->disconnect;
 $pg->stop;
 ($code, $said) = ctl('digest', 'ls');

@@ -121,6 +121,7 @@ $worker->write_config({ slack => { bot_token_file => undef }, openai => { api_ke
 
     wait_for { $worker->get('/healthz')->{content} =~ /postgres: .*redis unix/s } 20, 'the health page to say what is missing';
     is($worker->get('/healthz')->{status}, 503, 'not healthy without Redis and PostgreSQL');
+    unlike($worker->get('/healthz')->{content}, qr/postgres: PostgreSQL|redis (\S+): Redis/, '... and no name is said twice');
     sleep 2;
     my $log = slurp($worker->log);
     for my $role (qw(store schedule status)) {

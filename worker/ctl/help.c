@@ -5,12 +5,24 @@
 
 #include "base/text.h"
 
+/* clang-format off */
 const struct ctl_command *const ctl_families[] = {
-    cmd_status_commands,   cmd_trace_commands,    cmd_doctor_commands, cmd_pause_commands,
-    cmd_schedule_commands, cmd_backfill_commands, cmd_work_commands,   cmd_retry_commands,
-    cmd_member_commands,   cmd_export_commands,   cmd_people_commands, cmd_team_commands,
-    cmd_migrate_commands,  cmd_config_commands,
+    cmd_status_commands,
+    cmd_trace_commands,
+    cmd_doctor_commands,
+    cmd_pause_commands,
+    cmd_schedule_commands,
+    cmd_backfill_commands,
+    cmd_work_commands,
+    cmd_retry_commands,
+    cmd_member_commands,
+    cmd_export_commands,
+    cmd_people_commands,
+    cmd_team_commands,
+    cmd_migrate_commands,
+    cmd_config_commands,
 };
+/* clang-format on */
 const size_t ctl_families_count = sizeof(ctl_families) / sizeof(ctl_families[0]);
 
 const struct ctl_option ctl_options[] = {

@@ -60,6 +60,8 @@ bool inspect_local_times(struct pg *pg, const struct inspect_time *times, size_t
 
 /* Status: what is counted by state, and what stands still. */
 bool inspect_counts(struct pg *pg, struct pg_result **res, struct error *err);
+bool inspect_stored(struct pg *pg, struct pg_result **res, struct error *err);
+bool inspect_attention(struct pg *pg, struct pg_result **res, struct error *err);
 bool inspect_pauses(struct pg *pg, struct pg_result **res, struct error *err);
 bool inspect_stopped(struct pg *pg, struct pg_result **res, struct error *err);
 

@@ -126,6 +126,53 @@ bool inspect_counts(struct pg *pg, struct pg_result **res, struct error *err)
                          NULL, res, err);
 }
 
+bool inspect_stored(struct pg *pg, struct pg_result **res, struct error *err)
+{
+    return inspect_query(
+        pg,
+        "WITH m AS (SELECT GREATEST(reltuples, 0)::bigint AS n FROM pg_class"
+        "            WHERE oid = 'study.message'::regclass)"
+        "SELECT CASE WHEN m.n < 100000 THEN (SELECT count(*) FROM study.message) ELSE m.n END"
+        "  AS messages, m.n >= 100000 AS estimated,"
+        " (SELECT count(*) FROM study.member) AS members,"
+        " (SELECT count(*) FROM study.team) AS workspaces,"
+        " (SELECT max(stored_at) FROM study.message WHERE posted_at > now() - interval '1 day')"
+        "  AS last_stored_at,"
+        " (SELECT max(done_at) FROM study.outbox WHERE state = 'sent'"
+        "   AND created_at > now() - interval '2 days') AS last_sent_at"
+        " FROM m",
+        NULL, res, err);
+}
+
+/* What a person has to look at, the gravest first; nothing when all goes by itself. */
+bool inspect_attention(struct pg *pg, struct pg_result **res, struct error *err)
+{
+    return inspect_query(
+        pg,
+        "SELECT what, n AS count, look FROM ("
+        " SELECT 1, 'roles paused', (SELECT count(*) FROM study.pause WHERE until IS NULL"
+        "   OR until > now()), 'studyctl resume'"
+        " UNION ALL SELECT 2, 'workspaces stopped', (SELECT count(*) FROM study.team"
+        "   WHERE state = 'stopped'), 'studyctl team check'"
+        " UNION ALL SELECT 3, 'firings late', (SELECT count(*) FROM study.firing"
+        "   WHERE state IN ('waiting', 'collecting') AND fire_at < now() - interval '10 min'),"
+        "   'studyctl schedule firings'"
+        " UNION ALL SELECT 4, 'digests late', (SELECT count(*) FROM study.digest"
+        "   WHERE state IN ('pending', 'running') AND deadline < now() - interval '10 min'),"
+        "   'studyctl digest ls --state pending'"
+        " UNION ALL SELECT 5, 'replies parked', (SELECT count(*) FROM study.outbox"
+        "   WHERE state = 'parked'), 'studyctl outbox ls --state parked'"
+        " UNION ALL SELECT 6, 'replies failed today', (SELECT count(*) FROM study.outbox"
+        "   WHERE state = 'failed' AND created_at > now() - interval '1 day'),"
+        "   'studyctl outbox ls --state failed'"
+        " UNION ALL SELECT 7, 'dead events', (SELECT count(*) FROM study.dead_event),"
+        "   'studyctl dead ls'"
+        " UNION ALL SELECT 8, 'lanes stopped', (SELECT count(*) FROM study.lane"
+        "   WHERE stopped_reason IS NOT NULL), 'they are tried once a day'"
+        ") x (rank, what, n, look) WHERE n > 0 ORDER BY rank",
+        NULL, res, err);
+}
+
 bool inspect_pauses(struct pg *pg, struct pg_result **res, struct error *err)
 {
     return inspect_query(pg,

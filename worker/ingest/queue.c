@@ -185,6 +185,11 @@ const char *queue_name(const struct queue *queue)
     return redis_name(queue->redis);
 }
 
+const char *queue_worker(const struct queue *queue)
+{
+    return queue->worker;
+}
+
 bool queue_is_unsafe(const struct queue *queue)
 {
     return redis_is_unsafe(queue->redis);

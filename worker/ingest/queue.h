@@ -52,8 +52,9 @@ void queue_set_limits(struct queue *queue,
                       const struct queue_limits *limits); /* 20 s, 512, 1 MiB */
 /* See redis_set_interrupt. ack and release are not interrupted. */
 void queue_set_interrupt(struct queue *queue, int fd);
-const char *queue_name(const struct queue *queue); /* the server's address */
-bool queue_is_unsafe(const struct queue *queue);   /* see redis_is_unsafe */
+const char *queue_name(const struct queue *queue);   /* the server's address */
+const char *queue_worker(const struct queue *queue); /* what our batches are named by */
+bool queue_is_unsafe(const struct queue *queue);     /* see redis_is_unsafe */
 
 /* A leased batch. Strings live until the next fetch of this queue. */
 struct batch {

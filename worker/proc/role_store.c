@@ -271,14 +271,13 @@ static enum done store_batch(struct store *s, struct server *server, const struc
     switch (done) {
     case DONE:
         if (!queue_ack(server->queue, &held, &err)) {
-            log_debug("%s: the ack is owed: %s", queue_name(server->queue), err.text);
+            log_debug("an ack is owed: %s", err.text);
             held = true;
         }
         break;
     case DONE_STOP:
         if (!queue_release(server->queue, &held, &err)) {
-            log_warn("%s: batch not given back, its lease will end: %s", queue_name(server->queue),
-                     err.text);
+            log_warn("batch not given back, its lease will end: %s", err.text);
             held = true;
         }
         break;
@@ -413,6 +412,7 @@ static bool open_servers(struct store *s, const struct config *config, struct er
         s->nservers++;
         queue_set_limits(s->servers[i].queue, &limits);
         queue_set_interrupt(s->servers[i].queue, s->stop_fd);
+        log_info("%s: our batches are named %s", addresses[i], queue_worker(s->servers[i].queue));
     }
     return true;
 }
@@ -442,7 +442,7 @@ static void close_store(struct store *s)
         bool held;
 
         if (!s->servers[i].outage.on && !queue_release(s->servers[i].queue, &held, &err)) {
-            log_warn("%s: %s", queue_name(s->servers[i].queue), err.text);
+            log_warn("%s", err.text);
         }
         queue_destroy(&s->servers[i].queue);
     }

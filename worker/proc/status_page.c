@@ -1,6 +1,8 @@
 /* The pages' texts. */
 #include "proc/status_page.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/version.h"
@@ -44,6 +46,18 @@ static void health_of_roles(const struct status *status, struct text *out)
     }
 }
 
+/* The error without the name of its server, "KINDNAME: ", where it begins with that. */
+static const char *unnamed(const char *error, const char *kind, const char *name)
+{
+    size_t first = strlen(kind), second = strlen(name);
+
+    if (strncmp(error, kind, first) == 0 && strncmp(error + first, name, second) == 0 &&
+        strncmp(error + first + second, ": ", 2) == 0) {
+        return error + first + second + 2;
+    }
+    return error;
+}
+
 bool status_health(const struct status *status, struct text *out)
 {
     int64_t stale = 3 * status->interval_ms > STALE_LEAST ? 3 * status->interval_ms : STALE_LEAST;
@@ -55,11 +69,14 @@ bool status_health(const struct status *status, struct text *out)
             text_adds(out, "the last measurement is old\n");
         }
         if (!status->postgres_ok) {
-            text_addf(out, "postgres: %s\n", status->postgres_error);
+            text_addf(out, "postgres: %s\n", unnamed(status->postgres_error, "PostgreSQL", ""));
         }
         for (size_t i = 0; i < status->server_count; i++) {
             if (!status->servers[i].ok) {
-                text_addf(out, "redis %s: %s\n", status->servers[i].name, status->servers[i].error);
+                const struct status_server *server = &status->servers[i];
+
+                text_addf(out, "redis %s: %s\n", server->name,
+                          unnamed(server->error, "Redis ", server->name));
             }
         }
     }
