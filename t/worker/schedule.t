@@ -297,7 +297,7 @@ sub owed {
     like(slurp($gone->log), qr/schedule\[\d+\] firing $overdue of late goes on after/, '... and the log');
     is($gone->metrics->{'study_worker_firings_total{outcome="max_wait"}'}, 1, '... and the counter');
     wait_for { $gone->metrics->{'study_worker_firings_total{outcome="triggered"}'} } 10, 'the trigger to be counted';
-    my @said = slurp($gone->log) =~ /schedule\[\d+\] unix:\S+nobody.sock: .*; trying again/g;
+    my @said = slurp($gone->log) =~ /schedule\[\d+\] (?:script \w+: )?Redis unix:\S+nobody.sock: .*; trying again/g;
     is(@said, 1, 'that it is away is said once');
     $gone->stop;
 }

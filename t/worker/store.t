@@ -379,7 +379,7 @@ subtest 'the lease is renewed while PostgreSQL lets wait' => sub {
 subtest 'Redis away' => sub {
     fresh();
     $store->redis->crash;
-    ok(wait_for(sub { slurp($store->worker->log) =~ /error store\[\d+\] Redis unix:/ }, 30, 'it says so'), 'it says so');
+    ok(wait_for(sub { slurp($store->worker->log) =~ /error store\[\d+\] (?:script \w+: )?Redis unix:/ }, 30, 'it says so'), 'it says so');
     $store->redis->restart;
     $store->event(map { message(text => "after $_") } 1 .. 10);
     $store->drained(60);

@@ -274,7 +274,7 @@ SKIP: {
     my $unsafe = worker('unsafe');
     $unsafe->start;
     log_has($unsafe, qr/store 0 cannot work until/);
-    log_has($unsafe, qr/error $_\[\d+\] Redis unix:\S+redis.sock.*append/) for qw(store status);
+    log_has($unsafe, qr/error $_\[\d+\] (?:script \w+: )?Redis unix:\S+redis.sock.*append/) for qw(store status);
     wait_for { $unsafe->get('/healthz')->{content} =~ /^store 0 cannot work/m } 10, 'the health page to say it';
     pass('a Redis that may lose elements is refused, and the health page says so');
     $redis->client->config('SET', 'appendonly', 'yes');
