@@ -108,9 +108,9 @@ bool inspect_reply(struct pg *pg, int64_t outbox_id, bool show_text, struct pg_r
     return inspect_query(
         pg,
         "SELECT o.outbox_id, o.identity, o.kind, o.team_id, o.target, o.thread_ts, o.digest_id,"
-        " o.source_version, o.state, o.attempts, o.next_at, o.lease_until, o.channel_id,"
+        " o.source_version, o.state, o.hold, o.attempts, o.next_at, o.lease_until, o.channel_id,"
         " o.sent_from, o.sent_ts, o.error, o.created_at, o.done_at, l.next_at AS lane_next_at,"
-        " l.stopped_reason AS lane_stopped,"
+        " l.due_at AS lane_due_at, l.stopped_reason AS lane_stopped,"
         " CASE WHEN $2 OR o.body IS NULL THEN o.body ELSE '\"(hidden)\"'::jsonb END AS body"
         " FROM study.outbox o LEFT JOIN study.lane l USING (team_id, target)"
         " WHERE o.outbox_id = $1",

@@ -32,9 +32,9 @@ bool inspect_member(struct pg *pg, const char *team_id, const char *user_id, str
     pg_arg_cstr(args, user_id);
     return inspect_query(
         pg,
-        "SELECT m.team_id, m.user_id, m.language, m.time_zone, m.digest_time, m.dm_channel_id, "
-        "m.digests,"
-        " m.consent, m.noticed_at, m.created_at,"
+        "SELECT m.team_id, m.user_id, m.language, m.locale, m.time_zone, m.standing,"
+        " m.profile_at, m.digest_time, m.dm_channel_id, m.digests, m.consent, m.noticed_at, "
+        "m.created_at,"
         " (SELECT count(*) FROM study.message x WHERE x.team_id = m.team_id"
         "  AND x.user_id = m.user_id AND NOT x.deleted) AS messages,"
         " (SELECT max(posted_at) FROM study.message x WHERE x.team_id = m.team_id"
