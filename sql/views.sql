@@ -9,7 +9,8 @@ DROP VIEW IF EXISTS study.member_day;
 -- How far each firing has come: its digests by state and origin, and the replies made from them.
 -- Counted firing by firing, so that asking for the last few does not read them all.
 CREATE VIEW study.firing_progress AS
-SELECT f.firing_id, s.name AS schedule, f.fire_at, f.trigger_key IS NOT NULL AS triggered, f.state,
+SELECT f.firing_id, s.name AS schedule, f.time_zone, f.digest_time, f.fire_at,
+       f.trigger_key IS NOT NULL AS triggered, f.state,
        f.overdue, f.created_at, f.done_at, n.*
 FROM study.firing f
 JOIN study.schedule s USING (schedule_id)

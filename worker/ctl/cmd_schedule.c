@@ -34,20 +34,13 @@ struct times {
     size_t count, room;
 };
 
-/* Names and zones are the result's. */
-static void add_next(struct times *times, const struct pg_result *res, int row, int limit)
+/* The strings are the results'. */
+static void add_times(struct times *times, const char *name, const struct cron *cron,
+                      const char *zone, int limit)
 {
-    struct str name = pg_str(res, row, 0), line = pg_str(res, row, 2), zone = pg_str(res, row, 3);
     int64_t at = clock_wall_ms() / 1000;
-    struct error err;
-    struct cron cron;
 
-    if (!cron_parse(&cron, line, &err) || !zone_exists(zone.data)) {
-        fprintf(stderr, "studyctl: schedule %s never fires: its cron line or time zone is bad\n",
-                name.data);
-        return;
-    }
-    for (int i = 0; i < limit && cron_next(&cron, zone.data, at, &at); i++) {
+    for (int i = 0; i < limit && cron_next(cron, zone, at, &at); i++) {
         if (times->count == times->room) {
             times->room = times->room * 2 + 16;
             times->list = realloc(times->list, times->room * sizeof(*times->list));
@@ -55,8 +48,67 @@ static void add_next(struct times *times, const struct pg_result *res, int row, 
                 abort();
             }
         }
-        times->list[times->count++] = (struct inspect_time){name.data, zone.data, at};
+        times->list[times->count++] = (struct inspect_time){name, zone, at};
     }
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct inspect_time *x = a, *y = b;
+
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+/* The first of all clocks' times; *clocks keeps the strings. */
+static bool add_clocks(struct ctl *ctl, struct times *times, const char *name,
+                       const struct cron *cron, const char *own_zone, int limit,
+                       struct pg_result **clocks, struct error *err)
+{
+    size_t first = times->count;
+
+    if (!inspect_clocks(ctl->pg, name, clocks, err)) {
+        return false;
+    }
+    if (pg_rows(*clocks) == 0) { /* nobody was looked at yet */
+        add_times(times, name, cron, own_zone, limit);
+    }
+    for (int row = 0; row < pg_rows(*clocks); row++) {
+        struct str zone = pg_str(*clocks, row, 0), own = pg_str(*clocks, row, 1);
+        struct cron at = *cron;
+
+        if (own.len > 0) {
+            cron_set_time(&at, (unsigned)atoi(own.data), (unsigned)atoi(own.data + 3));
+        }
+        if (zone_exists(zone.data)) {
+            add_times(times, name, &at, zone.data, limit);
+        }
+    }
+    if (times->count > first) {
+        qsort(times->list + first, times->count - first, sizeof(*times->list), by_time);
+    }
+    if (times->count - first > (size_t)limit) {
+        times->count = first + (size_t)limit;
+    }
+    return true;
+}
+
+static bool add_next(struct ctl *ctl, struct times *times, const struct pg_result *res, int row,
+                     struct pg_result **clocks, struct error *err)
+{
+    const char *name = pg_str(res, row, 0).data, *zone = pg_str(res, row, 4).data;
+    int limit = ctl->limit_given ? ctl->limit : NEXT_DEFAULT;
+    struct error why;
+    struct cron cron;
+
+    if (!cron_parse(&cron, pg_str(res, row, 3), &why) || !zone_exists(zone)) {
+        ctl_say("schedule %s never fires: its cron line or time zone is bad", name);
+        return true;
+    }
+    if (str_is(pg_str(res, row, 2), "member")) {
+        return add_clocks(ctl, times, name, &cron, zone, limit, clocks, err);
+    }
+    add_times(times, name, &cron, zone, limit);
+    return true;
 }
 
 static enum ctl_status schedule_next(struct ctl *ctl)
@@ -71,19 +123,27 @@ static enum ctl_status schedule_next(struct ctl *ctl)
     if (!inspect_schedules(ctl->pg, &schedules, &err)) {
         return ctl_fail(&err);
     }
-    for (int row = 0; row < pg_rows(schedules); row++) {
+    struct pg_result **clocks = calloc((size_t)pg_rows(schedules) + 1, sizeof(struct pg_result *));
+    bool ok = clocks != NULL || error_set(&err, ERROR_SYSTEM, "no memory");
+    for (int row = 0; ok && row < pg_rows(schedules); row++) {
         if (only == NULL || str_is(pg_str(schedules, row, 0), only)) {
-            add_next(&times, schedules, row, ctl->limit_given ? ctl->limit : NEXT_DEFAULT);
+            ok = add_next(ctl, &times, schedules, row, &clocks[row], &err);
             found = true;
         }
     }
-    if (!found) {
+    if (!ok) {
+        status = ctl_fail(&err);
+    } else if (!found) {
         status = rows_none("schedule", only);
     } else {
-        bool ok = inspect_local_times(ctl->pg, times.list, times.count, &res, &err);
+        ok = inspect_local_times(ctl->pg, times.list, times.count, &res, &err);
         status = rows_print(ctl, ok, res, &err);
     }
     free(times.list);
+    for (int row = 0; clocks != NULL && row < pg_rows(schedules); row++) {
+        pg_result_destroy(&clocks[row]);
+    }
+    free(clocks);
     pg_result_destroy(&schedules);
     return status;
 }
@@ -122,7 +182,9 @@ static enum ctl_status schedule_run(struct ctl *ctl)
 const struct ctl_command cmd_schedule_commands[] = {
     {"schedule ls", "", 0, 0, "", "Lists schedules and their last firings.", true, schedule_ls},
     {"schedule next", "[NAME]", 0, 1, "n",
-     "Tells the next times of one schedule or of all; 5 of each, or --limit.", true, schedule_next},
+     "Tells the next times of one schedule or of all; 5 of each, or --limit. Of a schedule of "
+     "scope member they are the first of all its clocks.",
+     true, schedule_next},
     {"schedule run", "NAME", 1, 1, "",
      "Fires a schedule now, for all that was accepted so far; a paused one too.", true,
      schedule_run},

@@ -61,6 +61,7 @@ extern const struct ctl_command cmd_config_commands[];
 extern const struct ctl_command cmd_migrate_commands[];
 extern const struct ctl_command cmd_status_commands[];
 extern const struct ctl_command cmd_schedule_commands[];
+extern const struct ctl_command cmd_schedule_edit_commands[];
 extern const struct ctl_command cmd_work_commands[];
 extern const struct ctl_command cmd_people_commands[];
 extern const struct ctl_command cmd_pause_commands[];

@@ -12,6 +12,7 @@ const struct ctl_command *const ctl_families[] = {
     cmd_doctor_commands,
     cmd_pause_commands,
     cmd_schedule_commands,
+    cmd_schedule_edit_commands,
     cmd_backfill_commands,
     cmd_work_commands,
     cmd_retry_commands,

@@ -47,6 +47,8 @@ bool inspect_teams(struct pg *pg, struct pg_result **res, struct error *err);
 
 /* Schedules. */
 bool inspect_schedules(struct pg *pg, struct pg_result **res, struct error *err);
+/* Of one of scope member: time_zone and digest_time ("": the schedule's own), each pair once. */
+bool inspect_clocks(struct pg *pg, const char *schedule, struct pg_result **res, struct error *err);
 /* study.firing_progress */
 bool inspect_firings(struct pg *pg, int limit, struct pg_result **res, struct error *err);
 /* The clock of each time in its zone: name, time_zone, at, local; in the order given. */

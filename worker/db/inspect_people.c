@@ -44,8 +44,10 @@ bool inspect_member(struct pg *pg, const char *team_id, const char *user_id, str
         " (SELECT count(*) FROM study.outbox o WHERE o.team_id = m.team_id"
         "  AND o.target = m.user_id AND o.state = 'sent') AS replies_sent,"
         " (SELECT max(e.requested_at) FROM study.export_request e WHERE e.team_id = m.team_id"
-        "  AND e.user_id = m.user_id AND e.done_at IS NULL) AS export_asked_at"
-        " FROM study.member m WHERE m.team_id = $1 AND m.user_id = $2",
+        "  AND e.user_id = m.user_id AND e.done_at IS NULL) AS export_asked_at,"
+        " s.current_streak, s.longest_streak, s.days AS days_of_study, s.records"
+        " FROM study.member m JOIN study.streak s USING (team_id, user_id)"
+        " WHERE m.team_id = $1 AND m.user_id = $2",
         args, res, err);
 }
 
@@ -64,13 +66,28 @@ bool inspect_schedules(struct pg *pg, struct pg_result **res, struct error *err)
 {
     return inspect_query(
         pg,
-        "SELECT s.name, s.kind, s.cron, s.time_zone, s.team_id, s.channel_id, s.missed, s.paused,"
+        "SELECT s.name, s.kind, s.scope, s.cron, s.time_zone, s.team_id, s.channel_id, s.missed,"
+        " s.missed_window, s.paused, CASE WHEN s.scope = 'member' THEN (SELECT count(*)"
+        "  FROM study.schedule_clock c WHERE c.schedule_id = s.schedule_id) END AS clocks,"
         " s.next_at, f.fire_at AS last_fire_at, f.state AS last_state, f.digests AS last_digests"
         " FROM study.schedule s LEFT JOIN LATERAL"
         " (SELECT fire_at, state, digests FROM study.firing x"
         "  WHERE x.schedule_id = s.schedule_id ORDER BY fire_at DESC LIMIT 1) f ON true"
         " ORDER BY s.name",
         NULL, res, err);
+}
+
+bool inspect_clocks(struct pg *pg, const char *schedule, struct pg_result **res, struct error *err)
+{
+    struct pg_args *args = pg_args_create();
+
+    pg_arg_cstr(args, schedule);
+    return inspect_query(pg,
+                         "SELECT DISTINCT c.time_zone,"
+                         " COALESCE(to_char(c.digest_time, 'HH24:MI'), '') AS digest_time"
+                         " FROM study.schedule_clock c JOIN study.schedule s USING (schedule_id)"
+                         " WHERE s.name = $1 AND c.time_zone IS NOT NULL ORDER BY 1, 2",
+                         args, res, err);
 }
 
 bool inspect_firings(struct pg *pg, int limit, struct pg_result **res, struct error *err)
