@@ -191,6 +191,24 @@ static bool load_records(struct pg *pg, struct digest_work **works, size_t count
     return ok;
 }
 
+static bool load_streaks(struct pg *pg, struct digest_work **works, size_t count, struct error *err)
+{
+    int64_t *ids = allocate(count, sizeof(*ids));
+    struct streak *streaks = allocate(count, sizeof(*streaks));
+    bool ok;
+
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = works[i]->digest_id;
+    }
+    ok = db_streaks(pg, ids, count, streaks, err);
+    for (size_t i = 0; i < count && ok; i++) {
+        works[i]->streak = streaks[i];
+    }
+    free(streaks);
+    free(ids);
+    return ok;
+}
+
 bool digests_claim(struct pg *pg, const struct digest_terms *terms, struct digest_work ***works,
                    size_t *count, struct error *err)
 {
@@ -214,7 +232,8 @@ bool digests_claim(struct pg *pg, const struct digest_terms *terms, struct diges
         for (size_t i = 0; i < *count; i++) {
             (*works)[i] = read_work(res, (int)i);
         }
-        ok = load_records(pg, *works, *count, terms->private_channels, res, err);
+        ok = load_records(pg, *works, *count, terms->private_channels, res, err) &&
+             load_streaks(pg, *works, *count, err);
     }
     ok = ok && pg_commit(pg, err);
     if (!ok) {

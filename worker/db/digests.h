@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "db/streaks.h"
 #include "io/pg.h"
 
 #define DIGEST_RECORDS_MAX 1000 /* of one digest; the newest are taken */
@@ -48,6 +49,7 @@ struct digest_work {
     char *stored_hash;             /* hexadecimal SHA-256 of the request that it answered, "" */
     struct digest_record *records; /* oldest first */
     size_t records_count;
+    struct streak streak;  /* and totals, as of the firing's study day */
     int64_t records_total; /* more than records_count when the newest were taken */
 };
 

@@ -62,14 +62,21 @@ static void add_header(struct blocks *b, const struct digest_work *work)
     text_free(&t);
 }
 
-static void add_hello(struct blocks *b, const char *user_id, const char *language)
+/* The streak stands here, where there is always room for it. */
+static void add_hello(struct blocks *b, const struct digest_work *work)
 {
-    const struct words *words = words_of(language);
+    const struct words *words = words_of(work->language);
     struct text t;
 
     text_init(&t, LINE_MAX);
-    text_addf(&t, "%s<@%s>%s", words->hello, user_id, words->hello_end);
+    text_addf(&t, "%s<@%s>%s", words->hello, work->user_id,
+              work->weekly ? words->hello_end_weekly : words->hello_end);
     blocks_line(b, text_str(&t));
+    text_reset(&t);
+    words_streak(&t, work->language, &work->streak);
+    if (t.len > 0) {
+        blocks_line(b, text_str(&t));
+    }
     blocks_gap(b);
     text_free(&t);
 }
@@ -103,5 +110,5 @@ void frame_close(struct blocks *b, const struct digest_work *work, bool by_model
 void frame_open(struct blocks *b, const struct digest_work *work)
 {
     add_header(b, work);
-    add_hello(b, work->user_id, work->language);
+    add_hello(b, work);
 }

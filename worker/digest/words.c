@@ -1,6 +1,7 @@
 /* Both languages side by side, so that a change to one is seen beside the other. */
 #include "digest/words.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@ static const struct words korean = {
     .header_weekly = "이번 주 공부 돌아보기",
     .hello = "",
     .hello_end = "님, 안녕하세요! 남겨 주신 기록을 함께 돌아볼게요.",
+    .hello_end_weekly = "님, 안녕하세요! 한 주 동안 남겨 주신 기록을 함께 돌아볼게요.",
     .studied = "*공부한 내용*",
     .went_well = "*잘하신 점*",
     .try_next = "*다음에 하나 해 본다면*",
@@ -31,6 +33,7 @@ static const struct words english = {
     .header_weekly = "Your study week",
     .hello = "Hello ",
     .hello_end = "! Here is a look back at the notes you left.",
+    .hello_end_weekly = "! Here is a look back at the notes of your week.",
     .studied = "*What you studied*",
     .went_well = "*What went well*",
     .try_next = "*One thing to try next*",
@@ -84,6 +87,37 @@ void words_totals(struct text *out, const char *language, size_t notes, size_t d
     } else {
         text_addf(out, "%zu일 동안 채널 %zu곳에 기록 %zu개를 남기셨어요.", days, channels, notes);
     }
+}
+
+void words_streak(struct text *out, const char *language, const struct streak *s)
+{
+    const char *days = s->days == 1 ? "" : "s";
+    const char *notes = s->records == 1 ? "" : "s";
+
+    if (s->days == 0) {
+        return;
+    }
+    if (is_english(language)) {
+        if (s->current > 1) {
+            text_addf(out, "%" PRId64 " days in a row! ", s->current);
+        }
+        text_addf(out, "So far: %" PRId64 " note%s on %" PRId64 " day%s", s->records, notes,
+                  s->days, days);
+        if (s->longest > 1 && s->longest > s->current) {
+            text_addf(out, "; %" PRId64 " days in a row at most", s->longest);
+        }
+        text_adds(out, ".");
+        return;
+    }
+    if (s->current > 1) {
+        text_addf(out, "%" PRId64 "일째 이어서 기록하고 계세요! ", s->current);
+    }
+    text_addf(out, "지금까지 %" PRId64 "일 동안 기록 %" PRId64 "개를 남기셨어요", s->days,
+              s->records);
+    if (s->longest > 1 && s->longest > s->current) {
+        text_addf(out, "(가장 길게는 %" PRId64 "일 연속)", s->longest);
+    }
+    text_adds(out, ".");
 }
 
 void words_left_out(struct text *out, const char *language, size_t taken)

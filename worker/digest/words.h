@@ -8,11 +8,12 @@
 #include <stddef.h>
 
 #include "base/text.h"
+#include "db/streaks.h"
 
 struct words {
     const char *header_daily, *header_weekly; /* before the date */
     const char *hello;                        /* around the mention */
-    const char *hello_end;
+    const char *hello_end, *hello_end_weekly;
     const char *studied, *went_well, *try_next;
     const char *view; /* of a link to a record */
     const char *longest, *links, *records, *more;
@@ -29,6 +30,8 @@ void words_date(struct text *out, const char *language, const char *day);
 /* "이틀 동안 기록 3개를 채널 2곳에 남겼어요." in numbers */
 void words_totals(struct text *out, const char *language, size_t notes, size_t days,
                   size_t channels);
+/* Days in a row, and all there is: "3일째 이어서 ..."; nothing where nothing is known. */
+void words_streak(struct text *out, const char *language, const struct streak *streak);
 void words_left_out(struct text *out, const char *language, size_t taken);
 
 #endif
