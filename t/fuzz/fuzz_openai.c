@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../unit/digest_work.h"
 #include "base/json.h"
 #include "digest/answer.h"
 #include "digest/openai.h"
 #include "digest/render.h"
-#include "../unit/digest_work.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -58,7 +58,8 @@ static void use(struct str content)
 
     text_init(&problem, 400);
     text_init(&body, 512 * 1024);
-    if (answer_parse(&answer, content, source, 0, STR(instructions), &problem)) {
+    if (answer_parse(&answer, content, source, 0, source_count(source), STR(instructions),
+                     &problem)) {
         if (!render_digest(&body, work, source, answer, 0, &err)) {
             abort();
         }
@@ -91,8 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     openai_read(&reply, statuses[data[0] % 8], (struct str){(const char *)data + 2, size - 2},
                 &headers, 1795372952000);
-    if (reply.wait_ms < -1 || reply.wait_ms > OPENAI_WAIT_MAX_MS ||
-        openai_hold_ms(&headers) < 0) {
+    if (reply.wait_ms < -1 || reply.wait_ms > OPENAI_WAIT_MAX_MS || openai_hold_ms(&headers) < 0) {
         abort();
     }
     if (reply.verdict == OPENAI_ANSWERED) {

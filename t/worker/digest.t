@@ -117,13 +117,38 @@ subtest 'English, and a workspace\'s language' => sub {
     like(StudyTest::Outgoing::words($out->dm($user)), qr/Hello <\@$user>!/, 'greeted in English');
 };
 
-subtest 'a long day is bounded, the newest kept' => sub {
-    my $id = $out->digest(user => user(), texts => [ map { "longday record $_ " . 'x' x 300 } 1 .. 20 ]);
-    made($id);
-    my ($call) = calls_for('longday record 20 ');
-    unlike($call->{body}, qr/longday record 1 /, 'the oldest are left out');
-    like($call->{args}{messages}[1]{content}, qr/오래된 15개는 뺐어요/, 'and counted');
-    like(JSON::PP->new->encode(body_of($id)), qr/최근 5개만/, 'the member is told');
+# 300 code points a record and 2,000 a call: five records a part, four parts.
+sub long_day { my ($word) = @_; return [ map { "$word record $_ " . 'x' x 300 } 1 .. 25 ] }
+
+subtest 'a long day is asked about in parts, and bounded' => sub {
+    my $id = $out->digest(user => user(), texts => long_day('longday'));
+    my $row = made($id);
+    is($row->{origin}, 'model', 'by the model');
+    my @calls = calls_for('longday record');
+    is(scalar @calls, 4, 'four calls');
+    like($calls[0]{args}{messages}[1]{content}, qr/4개 중 1번째 묶음.*longday record 6 /s, 'the first with the oldest of them');
+    like($calls[3]{args}{messages}[1]{content}, qr/4개 중 4번째 묶음.*longday record 25 /s, 'the last with the newest');
+    unlike(join('', map { $_->{body} } @calls), qr/longday record [1-5] /, 'what does not fit is left out');
+    my $body = JSON::PP->new->encode(body_of($id));
+    like($body, qr/최근 20개만/, 'and the member is told');
+    like($body, qr/longday record $_ /, "record $_ is in the digest, from its part") for 6, 11, 16, 25;
+    my $sum = $row->{prompt_tokens};
+    cmp_ok($sum, '>', 4 * 400, "tokens of all calls: $sum");
+};
+
+subtest 'a part that was answered is not asked again' => sub {
+    $openai->fault({ kind => 'stall', seconds => 60, match => { contains => 'partday record 25 ' } });
+    my $id = $out->digest(user => user(), texts => long_day('partday'), deadline => '5 min');
+    ok(wait_for(sub { calls_for('partday record 25 ') }, 20), 'the last part is asked for');
+    kill KILL => $out->pids('digest');
+    $openai->clear_faults;
+    $out->dbh->do('UPDATE study.digest SET lease_until = now() WHERE digest_id = ?', undef, $id);
+    is(made($id, 30)->{origin}, 'model', 'made by the next process');
+    is(scalar calls_for('partday record'), 5, 'four parts, and the last one again');
+    my $version = $out->row('digest', $id)->{source_version};
+    ok($out->row('digest', $id)->{parts}, 'the parts are kept');
+    $out->dbh->do('UPDATE study.digest SET source_version = source_version + 1, result = NULL WHERE digest_id = ?', undef, $id);
+    is($out->row('digest', $id)->{parts}, undef, 'until a message of theirs changes');
 };
 
 for my $case (

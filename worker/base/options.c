@@ -79,6 +79,7 @@ const struct option options[] = {
     {"digest", "prompt_dir", OPTION_PATH, "/usr/share/study-tracker/prompts", 1, 4096, NULL, NULL, "Directory of the prompts, one file a language."},
     {"digest", "deadline", OPTION_DURATION, "30m", 1 * MINUTE, 24 * HOUR, NULL, NULL, "Age of a digest at which the member gets the factual one."},
     {"digest", "max_input", OPTION_INT, "48000", 1000, 1000000, NULL, NULL, "Code points of a member's records sent in one call."},
+    {"digest", "max_parts", OPTION_INT, "4", 1, 8, NULL, NULL, "Calls for the records of one digest at most, where one does not hold them; older ones are left out."},
     {"digest", "max_attempts", OPTION_INT, "20", 1, 1000, NULL, NULL, "Calls for one digest at most; then the factual one."},
     {"digest", "lease", OPTION_DURATION, "120s", 10 * SECOND, 1 * HOUR, NULL, NULL, "How long a claimed digest is ours."},
 

@@ -63,7 +63,7 @@ static const char claim_sql[] =
     "       study.language_of(c.team_id, c.user_id, $6), COALESCE(t.url, ''),"
     "       to_char(f.fire_at AT TIME ZONE z.zone, 'YYYY-MM-DD'),"
     "       c.result, COALESCE(encode(c.prompt_hash, 'hex'), ''), z.zone,"
-    "       f.trigger_key IS NULL"
+    "       f.trigger_key IS NULL, c.parts"
     "  FROM claimed c"
     "  JOIN study.member m USING (team_id, user_id)"
     "  JOIN study.team t USING (team_id)"
@@ -126,6 +126,7 @@ static struct digest_work *read_work(const struct pg_result *res, int row)
     w->day = dup(res, row, 12);
     w->stored_result = dup(res, row, 13);
     w->stored_hash = dup(res, row, 14);
+    w->stored_parts = dup(res, row, 17);
     w->scheduled = pg_bool(res, row, 16);
     return w;
 }
@@ -277,6 +278,7 @@ void digest_work_destroy(struct digest_work **work)
     free(w->day);
     free(w->stored_result);
     free(w->stored_hash);
+    free(w->stored_parts);
     free(w);
     *work = NULL;
 }

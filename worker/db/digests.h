@@ -46,6 +46,7 @@ struct digest_work {
     char *team_url;                /* "" while unknown */
     char *day;                     /* of the firing, the member's own */
     char *stored_result;           /* NULL, or a validated answer from an earlier attempt */
+    char *stored_parts;            /* NULL, or answers for parts of a long day, by such hashes */
     char *stored_hash;             /* hexadecimal SHA-256 of the request that it answered, "" */
     struct digest_record *records; /* oldest first */
     size_t records_count;
@@ -96,6 +97,11 @@ bool digest_put_back(struct pg *pg, const struct digest_work *work, int64_t next
                      struct error *err);
 bool digest_cancel(struct pg *pg, const struct digest_work *work, const char *why,
                    struct error *err);
+
+/* The answer for a part of a long day, so that a crash does not ask again. *kept: false when the
+ * row is not ours any more, or its messages have changed. */
+bool digest_keep_part(struct pg *pg, const struct digest_work *work, struct str request,
+                      struct str result, bool *kept, struct error *err);
 
 /* SHA-256 of a request in hexadecimal, as digests_store keeps it. */
 bool digest_request_hash(struct pg *pg, struct str request, char hash[static 65],

@@ -194,6 +194,29 @@ bool digest_cancel(struct pg *pg, const struct digest_work *work, const char *wh
     return ok;
 }
 
+bool digest_keep_part(struct pg *pg, const struct digest_work *work, struct str request,
+                      struct str result, bool *kept, struct error *err)
+{
+    static const char sql[] =
+        "UPDATE study.digest SET parts = COALESCE(parts, '{}') || jsonb_build_object("
+        "           encode(sha256(convert_to($3, 'UTF8')), 'hex'), $4::jsonb)"
+        " WHERE digest_id = $1 AND claim_token = $2::uuid AND source_version = $5";
+    struct pg_args *args = pg_args_create();
+    struct pg_result *res = NULL;
+    bool ok;
+
+    pg_arg_int(args, work->digest_id);
+    pg_arg_cstr(args, work->claim_token);
+    pg_arg_str(args, request);
+    pg_arg_str(args, result);
+    pg_arg_int(args, work->source_version);
+    ok = pg_exec(pg, sql, args, &res, err);
+    *kept = ok && pg_affected(res) > 0;
+    pg_result_destroy(&res);
+    pg_args_destroy(&args);
+    return ok;
+}
+
 bool digest_request_hash(struct pg *pg, struct str request, char hash[static 65], struct error *err)
 {
     struct pg_args *args = pg_args_create();

@@ -48,7 +48,7 @@ static bool parse_object(struct json_doc **doc, struct str content)
            json_type(json_root(*doc)) == JSON_OBJECT;
 }
 
-static size_t read_cites(size_t *records, const struct json *list, size_t first, size_t count)
+static size_t read_cites(size_t *records, const struct json *list, size_t first, size_t end)
 {
     size_t found = 0;
 
@@ -56,7 +56,7 @@ static size_t read_cites(size_t *records, const struct json *list, size_t first,
         int64_t n;
         bool seen = false;
 
-        if (!json_int64(json_at(list, i), &n) || n < 1 || (uint64_t)n > count - first) {
+        if (!json_int64(json_at(list, i), &n) || n < 1 || (uint64_t)n > end - first) {
             continue;
         }
         for (size_t k = 0; k < found; k++) {
@@ -70,7 +70,8 @@ static size_t read_cites(size_t *records, const struct json *list, size_t first,
 }
 
 static size_t read_statements(struct answer_statement *out, size_t max, const struct json *list,
-                              const struct source *source, size_t first, struct str instructions)
+                              const struct source *source, size_t first, size_t end,
+                              struct str instructions)
 {
     size_t kept = 0;
 
@@ -79,8 +80,7 @@ static size_t read_statements(struct answer_statement *out, size_t max, const st
         struct answer_statement *s = &out[kept];
         struct text text;
 
-        s->records_count =
-            read_cites(s->records, json_get(item, "records"), first, source_count(source));
+        s->records_count = read_cites(s->records, json_get(item, "records"), first, end);
         text_init(&text, 8192);
         if (s->records_count > 0 && clean_text(&text, json_get_string(item, "text"),
                                                ANSWER_STATEMENT_MAX, source, instructions)) {
@@ -93,7 +93,7 @@ static size_t read_statements(struct answer_statement *out, size_t max, const st
 }
 
 bool answer_parse(struct answer **out, struct str content, const struct source *source,
-                  size_t first, struct str instructions, struct text *problem)
+                  size_t first, size_t end, struct str instructions, struct text *problem)
 {
     struct json_doc *doc = NULL;
     struct answer *a = calloc(1, sizeof(*a));
@@ -115,9 +115,9 @@ bool answer_parse(struct answer **out, struct str content, const struct source *
         goto done;
     }
     a->studied_count = read_statements(a->studied, ANSWER_STUDIED_MAX, json_get(root, "studied"),
-                                       source, first, instructions);
+                                       source, first, end, instructions);
     a->went_well_count = read_statements(a->went_well, ANSWER_WELL_MAX, json_get(root, "went_well"),
-                                         source, first, instructions);
+                                         source, first, end, instructions);
     if (clean_text(&next, json_get_string(root, "try_next"), ANSWER_STATEMENT_MAX, source,
                    instructions)) {
         a->try_next = str_dup(text_str(&next));
@@ -136,6 +136,67 @@ done:
     }
     *out = a;
     return ok;
+}
+
+/* How many statements each part may give: in turn, until `max` are taken. */
+static void share(const size_t *has, size_t count, size_t max, size_t *takes)
+{
+    size_t left = max;
+    bool more = true;
+
+    memset(takes, 0, count * sizeof(*takes));
+    while (more && left > 0) {
+        more = false;
+        for (size_t i = 0; i < count && left > 0; i++) {
+            if (takes[i] < has[i]) {
+                takes[i]++;
+                left--;
+                more = true;
+            }
+        }
+    }
+}
+
+static struct answer_statement copy_of(const struct answer_statement *s)
+{
+    struct answer_statement copy = *s;
+
+    copy.text = str_dup(str_of(s->text));
+    return copy;
+}
+
+struct answer *answer_merge(struct answer *const *parts, size_t count)
+{
+    struct answer *a = calloc(1, sizeof(*a));
+    size_t has[ANSWER_PARTS_MAX] = {0}, takes[ANSWER_PARTS_MAX];
+
+    if (a == NULL || count > ANSWER_PARTS_MAX) {
+        abort();
+    }
+    for (size_t i = 0; i < count; i++) {
+        has[i] = parts[i]->studied_count;
+    }
+    share(has, count, ANSWER_STUDIED_MAX, takes);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < takes[i]; k++) {
+            a->studied[a->studied_count++] = copy_of(&parts[i]->studied[k]);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        has[i] = parts[i]->went_well_count;
+    }
+    share(has, count, ANSWER_WELL_MAX, takes);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < takes[i]; k++) {
+            a->went_well[a->went_well_count++] = copy_of(&parts[i]->went_well[k]);
+        }
+    }
+    for (size_t i = count; i > 0 && a->try_next == NULL; i--) {
+        if (parts[i - 1]->try_next != NULL) {
+            a->try_next = str_dup(str_of(parts[i - 1]->try_next));
+        }
+    }
+    return a;
 }
 
 void answer_destroy(struct answer **answer)

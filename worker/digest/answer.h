@@ -37,12 +37,19 @@ extern const struct openai_schema answer_schema;
 
 /*
  * False when it will not do: `problem` then says so in English, for the repair, without quoting.
- * `first` is the number of the first record that was sent, less one: numbers run from 1 over what
- * was sent.
+ * Records from `first` to before `end` were sent: numbers run from 1 over these.
  */
 bool answer_parse(struct answer **out, struct str content, const struct source *source,
-                  size_t first, struct str instructions, struct text *problem);
+                  size_t first, size_t end, struct str instructions, struct text *problem);
 void answer_destroy(struct answer **answer);
+
+/*
+ * One answer of those for the parts of a long day, each of which gives its first statements in
+ * turn; the newest part says what to try next. Without a further call: that could only lose what
+ * was checked, which statement rests on which record, and would be one more thing to fail.
+ */
+#define ANSWER_PARTS_MAX 8
+struct answer *answer_merge(struct answer *const *parts, size_t count);
 
 /* The same shape again, as it is kept with the digest; numbers as they were. */
 bool answer_write(struct text *out, const struct answer *answer, size_t first);

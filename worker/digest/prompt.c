@@ -15,13 +15,13 @@
 
 enum language { KOREAN, ENGLISH, LANGUAGES };
 
-enum { HOLE_RECORDS, HOLE_COUNT, HOLE_LEFT_OUT, USER_HOLES };
+enum { HOLE_RECORDS, HOLE_COUNT, HOLE_LEFT_OUT, HOLE_PART, HOLE_PARTS, USER_HOLES };
 enum { HOLE_RETENTION, HOLE_MODEL_HOST, HOLE_OPT_IN, NOTICE_HOLES };
 
 static const struct template_hole user_holes[USER_HOLES] = {
-    [HOLE_RECORDS] = {"records", true},
-    [HOLE_COUNT] = {"count", false},
-    [HOLE_LEFT_OUT] = {"left_out", false},
+    [HOLE_RECORDS] = {"records", true},    [HOLE_COUNT] = {"count", false},
+    [HOLE_LEFT_OUT] = {"left_out", false}, [HOLE_PART] = {"part", false},
+    [HOLE_PARTS] = {"parts", false},
 };
 static const struct template_hole repair_holes[] = {{"problem", true}};
 static const struct template_hole notice_holes[NOTICE_HOLES] = {
@@ -149,22 +149,43 @@ static size_t record_cost(const struct digest_work *work, const struct source *s
     return utf8_length(source_text(source, i)) + utf8_length(str_of(work->records[i].files)) + 80;
 }
 
-static size_t first_record(const struct digest_work *work, const struct source *source,
-                           size_t max_input)
+/* The first record of a part that ends before `end`; at least one goes in. */
+static size_t part_begin(const struct digest_work *work, const struct source *source,
+                         size_t max_input, size_t end)
 {
     size_t used = 0;
-    size_t i = work->records_count;
+    size_t i = end;
 
     while (i > 0) {
         size_t cost = record_cost(work, source, i - 1);
 
-        if (used + cost > max_input && i < work->records_count) {
+        if (used + cost > max_input && i < end) {
             break;
         }
         used += cost;
         i--;
     }
     return i;
+}
+
+size_t prompt_parts(const struct digest_work *work, const struct source *source, size_t max_input,
+                    size_t max_parts, struct prompt_part parts[static PROMPT_PARTS_MAX])
+{
+    struct prompt_part found[PROMPT_PARTS_MAX]; /* newest first */
+    size_t limit = max_parts < PROMPT_PARTS_MAX ? max_parts : PROMPT_PARTS_MAX;
+    size_t count = 0;
+    size_t end = work->records_count;
+
+    do {
+        size_t first = part_begin(work, source, max_input, end);
+
+        found[count++] = (struct prompt_part){first, end};
+        end = first;
+    } while (end > 0 && count < limit);
+    for (size_t i = 0; i < count; i++) {
+        parts[i] = found[count - 1 - i];
+    }
+    return count;
 }
 
 static void put_files(struct json_writer *w, const char *files)
@@ -213,24 +234,33 @@ static bool put_record(struct text *out, const struct digest_work *work,
 }
 
 bool prompt_digest(const struct prompts *prompts, const struct digest_work *work,
-                   const struct source *source, size_t max_input, struct text *system,
-                   struct text *user, size_t *first, struct error *err)
+                   const struct source *source, const struct prompt_part *parts, size_t parts_count,
+                   size_t part, size_t max_input, struct text *system, struct text *user,
+                   struct error *err)
 {
     enum language language = language_of(work->language);
     struct str values[USER_HOLES] = {STR_NULL};
-    struct text records, count, left_out;
+    size_t first = parts[part].first;
+    size_t end = parts[part].end;
+    size_t taken = work->records_count - parts[0].first;
+    struct text records, count, left_out, nth, of;
     bool ok = true;
 
     text_init(&records, PROMPT_MAX);
     text_init(&count, 32);
     text_init(&left_out, 32);
-    *first = first_record(work, source, max_input);
-    for (size_t i = *first; i < work->records_count && ok; i++) {
-        ok = put_record(&records, work, source, i, i - *first + 1, max_input, err);
+    text_init(&nth, 32);
+    text_init(&of, 32);
+    for (size_t i = first; i < end && ok; i++) {
+        ok = put_record(&records, work, source, i, i - first + 1, max_input, err);
     }
-    text_addf(&count, "%zu", work->records_count - *first);
-    if ((size_t)work->records_total > work->records_count - *first) {
-        text_addf(&left_out, "%zu", (size_t)work->records_total - (work->records_count - *first));
+    text_addf(&count, "%zu", end - first);
+    if ((size_t)work->records_total > taken) {
+        text_addf(&left_out, "%zu", (size_t)work->records_total - taken);
+    }
+    if (parts_count > 1) {
+        text_addf(&nth, "%zu", part + 1);
+        text_addf(&of, "%zu", parts_count);
     }
     if (records.len > 0) {
         records.len--; /* the template puts its own line break */
@@ -238,12 +268,16 @@ bool prompt_digest(const struct prompts *prompts, const struct digest_work *work
     values[HOLE_RECORDS] = text_str(&records);
     values[HOLE_COUNT] = text_str(&count);
     values[HOLE_LEFT_OUT] = text_str(&left_out);
+    values[HOLE_PART] = text_str(&nth);
+    values[HOLE_PARTS] = text_str(&of);
     ok = ok && ((template_fill(prompts->of[language].system, NULL, system) &&
                  template_fill(prompts->of[language].user, values, user)) ||
                 error_set(err, ERROR_INPUT, "the prompt is too long"));
     text_free(&records);
     text_free(&count);
     text_free(&left_out);
+    text_free(&nth);
+    text_free(&of);
     return ok;
 }
 

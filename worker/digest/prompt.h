@@ -3,7 +3,8 @@
  * prompt_dir, one a language:
  *
  *   digest.{ko,en}.txt  the instructions; below a line "=== records ===" the message with the data:
- *                       {{records}} (required), {{count}}, {{left_out}}
+ *                       {{records}} (required), {{count}}, {{left_out}}, and of a long day that
+ *                       is asked about in parts {{part}} and {{parts}}
  *   repair.{ko,en}.txt  after an answer that will not do: {{problem}} (required)
  *   notice.{ko,en}.txt  the member's privacy notice, Slack's mrkdwn: {{retention}} (required;
  * days),
@@ -31,12 +32,20 @@ bool prompts_load(struct prompts **out, const char *dir, struct error *err);
 void prompts_destroy(struct prompts **prompts);
 
 /*
- * The two messages of a digest. At most max_input code points of records, the newest; *first is the
- * first record that went in (its number is 1). A single record that is longer is cut.
- */
+ * Which records go into which call: at most max_input code points in each, in order of time. Where
+ * max_parts do not hold all, the newest go in. At least one part. */
+#define PROMPT_PARTS_MAX 8
+struct prompt_part {
+    size_t first, end; /* records from first, which is number 1, to before end */
+};
+size_t prompt_parts(const struct digest_work *work, const struct source *source, size_t max_input,
+                    size_t max_parts, struct prompt_part parts[static PROMPT_PARTS_MAX]);
+
+/* The two messages for parts[part] of a digest. A single record longer than max_input is cut. */
 bool prompt_digest(const struct prompts *prompts, const struct digest_work *work,
-                   const struct source *source, size_t max_input, struct text *system,
-                   struct text *user, size_t *first, struct error *err);
+                   const struct source *source, const struct prompt_part *parts, size_t count,
+                   size_t part, size_t max_input, struct text *system, struct text *user,
+                   struct error *err);
 bool prompt_repair(const struct prompts *prompts, const char *language, struct str problem,
                    struct text *out);
 bool prompt_notice(const struct prompts *prompts, bool to_channel, const char *language,

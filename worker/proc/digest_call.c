@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
-#include "digest/answer.h"
 #include "digest/render.h"
 
 #define RETRY_BASE_MS  1000
@@ -29,6 +28,7 @@ void model_init(struct model *model, const struct config *config, const struct p
         .prompts = prompts,
         .http = http,
         .max_input = (size_t)config_int(config, "digest", "max_input"),
+        .max_parts = (size_t)config_int(config, "digest", "max_parts"),
         .max_attempts = config_int(config, "digest", "max_attempts"),
         .settings =
             {
@@ -99,8 +99,8 @@ static bool write_request(const struct model *model, struct call *call, const ch
     text_init(&user, PROMPT_MAX);
     text_init(&repair, 65536);
     text_reset(&call->request);
-    ok = prompt_digest(model->prompts, work, call->source, model->max_input, &system, &user,
-                       &call->first, err);
+    ok = prompt_digest(model->prompts, work, call->source, call->parts, call->parts_count,
+                       call->part, model->max_input, &system, &user, err);
     if (ok && problem != NULL) {
         ok = prompt_repair(model->prompts, work->language, str_of(problem), &repair);
     }
@@ -133,6 +133,8 @@ struct call *call_create(const struct model *model, struct digest_work *work, bo
         free(work->records[i].text);
         work->records[i].text = NULL;
     }
+    call->parts_count =
+        prompt_parts(work, call->source, model->max_input, model->max_parts, call->parts);
     text_init(&call->request, OPENAI_REQUEST_MAX);
     text_init(&call->answer, 4 * BAD_ANSWER_MAX);
     text_init(&call->result, 512 * 1024);
@@ -166,6 +168,9 @@ void call_destroy(struct call **call)
     }
     digest_work_destroy(&c->work);
     source_destroy(&c->source);
+    for (size_t i = 0; i < PROMPT_PARTS_MAX; i++) {
+        answer_destroy(&c->answers[i]);
+    }
     text_free(&c->request);
     text_free(&c->answer);
     text_free(&c->result);
@@ -206,30 +211,71 @@ bool call_ask(const struct model *model, struct call *call, struct error *err)
     return true;
 }
 
-/* True when the content became a digest. */
-static bool use_content(const struct model *model, struct call *call, struct str content,
-                        struct text *problem)
+/* Result and reply, from the one answer or from those of all parts. */
+static bool finish(struct call *call)
 {
-    struct answer *answer = NULL;
+    struct answer *merged =
+        call->parts_count > 1 ? answer_merge(call->answers, call->parts_count) : NULL;
+    const struct answer *answer = merged != NULL ? merged : call->answers[0];
+    size_t first = call->parts[0].first;
     struct error err = {0};
     bool ok;
 
     text_reset(&call->body);
     text_reset(&call->result);
-    ok = answer_parse(&answer, content, call->source, call->first,
-                      prompt_instructions(model->prompts, call->work->language), problem);
-    if (ok && !(answer_write(&call->result, answer, call->first) &&
-                render_digest(&call->body, call->work, call->source, answer, call->first, &err))) {
-        text_adds(problem, "it is too long");
-        ok = false;
-    }
-    answer_destroy(&answer);
+    ok = answer_write(&call->result, answer, first) &&
+         render_digest(&call->body, call->work, call->source, answer, first, &err);
+    answer_destroy(&merged);
     if (ok) {
         call->origin = "model";
         call->state = CALL_MADE;
         set_reason(call, "");
     }
     return ok;
+}
+
+/* True when the content became a digest, or a part of one. */
+static bool use_content(const struct model *model, struct call *call, struct str content,
+                        struct text *problem)
+{
+    const struct prompt_part *part = &call->parts[call->part];
+    struct answer **answer = &call->answers[call->part];
+    bool ok = answer_parse(answer, content, call->source, part->first, part->end,
+                           prompt_instructions(model->prompts, call->work->language), problem);
+
+    if (ok && call->parts_count > 1) {
+        struct error err = {0};
+
+        text_reset(&call->result);
+        ok = answer_write(&call->result, *answer, part->first) &&
+             (!call->repairing || write_request(model, call, NULL, &err)); /* it is kept by that */
+        call->state = ok ? CALL_PART : call->state;
+    } else if (ok) {
+        ok = finish(call);
+    }
+    if (!ok) {
+        answer_destroy(answer);
+        if (problem->len == 0) {
+            text_adds(problem, "it is too long");
+        }
+    }
+    return ok;
+}
+
+void call_next_part(const struct model *model, struct call *call)
+{
+    struct error err = {0};
+
+    call->repairing = false;
+    if (++call->part < call->parts_count) {
+        if (write_request(model, call, NULL, &err)) {
+            call->state = CALL_READY;
+        } else {
+            call_make_factual(call, err.text);
+        }
+    } else if (!finish(call)) {
+        call_make_factual(call, "what the parts say is too long together");
+    }
 }
 
 /* The bad answer is asked to be put right, once; its text is cut, as only its shape matters. */
@@ -341,13 +387,13 @@ void call_answered(const struct model *model, struct call *call,
     openai_reply_free(&reply);
 }
 
-bool call_reuse(const struct model *model, struct call *call)
+bool call_reuse(const struct model *model, struct call *call, struct str content)
 {
     struct text problem;
     bool ok;
 
     text_init(&problem, 400);
-    ok = use_content(model, call, str_of(call->work->stored_result), &problem);
+    ok = use_content(model, call, content, &problem);
     text_free(&problem);
     return ok;
 }

@@ -11,6 +11,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "db/digests.h"
+#include "digest/answer.h"
 #include "digest/openai.h"
 #include "digest/prompt.h"
 #include "digest/source.h"
@@ -22,7 +23,7 @@ struct model {
     struct openai_settings settings;
     char *url;
     char *bearer; /* NULL: no key */
-    size_t max_input;
+    size_t max_input, max_parts;
     int64_t max_attempts;
     struct http *http;
 };
@@ -34,6 +35,7 @@ void model_free(struct model *model);
 enum call_state {
     CALL_READY,  /* to be asked */
     CALL_ASKED,  /* under way */
+    CALL_PART,   /* a part of a long day is answered: `result` wants to be kept */
     CALL_MADE,   /* `made` wants to be stored */
     CALL_BACK,   /* the row goes back, to be claimed after wait_ms */
     CALL_CANCEL, /* nothing left to make it from, or not wanted */
@@ -44,7 +46,9 @@ struct call {
     enum call_state state;
     struct digest_work *work; /* owned */
     struct source *source;
-    size_t first; /* record that has the number 1 */
+    struct prompt_part parts[PROMPT_PARTS_MAX]; /* one, but for a long day */
+    size_t parts_count, part;                   /* the one that is asked about */
+    struct answer *answers[PROMPT_PARTS_MAX];
     struct text request;
     struct text answer; /* the bad one, while it is being repaired */
     bool repairing;
@@ -78,8 +82,11 @@ struct call_news {
 void call_answered(const struct model *model, struct call *call,
                    const struct http_response *response, struct call_news *news);
 
-/* From an answer that an earlier attempt has stored; false when it will not do. */
-bool call_reuse(const struct model *model, struct call *call);
+/* From an answer that an earlier attempt has stored, or kept of this part; false when it will not
+ * do. A part's is PART then, and need not be kept again. */
+bool call_reuse(const struct model *model, struct call *call, struct str content);
+/* A part's answer is safe: READY for the next part, or MADE of all of them. */
+void call_next_part(const struct model *model, struct call *call);
 /* The digest without a model. False: not even that (the row then goes back). */
 bool call_make_factual(struct call *call, const char *reason);
 

@@ -42,7 +42,8 @@ static void fill_made(struct digest_made *made, const struct digest_role *d,
         .result = text_str(&call->result),
         .body = text_str(&call->body),
         /* the first request's, by which a stored answer is known again */
-        .request = by_model && !call->repairing ? text_str(&call->request) : STR_NULL,
+        .request = by_model && !call->repairing && call->parts_count == 1 ? text_str(&call->request)
+                                                                          : STR_NULL,
         .prompt_tokens = call->prompt_tokens,
         .completion_tokens = call->completion_tokens,
         .error = call->reason,
@@ -123,11 +124,40 @@ static bool give_back(struct digest_role *d, struct call *call, struct error *er
                            call->completion_tokens, call->reason, err);
 }
 
+/* A part's answer is safe before the next is asked for; what has changed meanwhile begins anew. */
+static bool keep_part(struct digest_role *d, struct call *call, struct error *err)
+{
+    bool kept;
+
+    if (!digest_keep_part(d->db.pg, call->work, text_str(&call->request), text_str(&call->result),
+                          &kept, err)) {
+        return false;
+    }
+    if (kept) {
+        call_next_part(&d->model, call);
+    } else {
+        call->state = CALL_BACK;
+        call->wait_ms = 0;
+        call->unasked = false;
+    }
+    return true;
+}
+
+static bool keep_parts(struct digest_role *d, struct error *err)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < d->count && ok; i++) {
+        ok = d->calls[i]->state != CALL_PART || keep_part(d, d->calls[i], err);
+    }
+    return ok;
+}
+
 /* Whatever the last turn has finished; on failure it is kept and tried again. */
 void digest_store(struct digest_role *d)
 {
     struct error err = {0};
-    bool ok = store_made(d, &err);
+    bool ok = keep_parts(d, &err) && store_made(d, &err);
 
     for (size_t i = 0; i < d->count && ok; i++) {
         struct call *call = d->calls[i];

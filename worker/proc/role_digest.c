@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "db/pauses.h"
@@ -42,18 +43,44 @@ size_t digest_count_state(const struct digest_role *d, enum call_state state)
 
 /* ---- claiming and asking ---- */
 
+/* What an earlier attempt was answered is not asked again: the whole digest's, known by the hash of
+ * its request, or parts of a long day's. */
 static void reuse_stored(struct digest_role *d, struct call *call)
 {
+    const struct digest_work *work = call->work;
+    struct json_doc *parts = NULL;
     struct error err = {0};
     char hash[65];
 
-    if (call->work->stored_result == NULL || call->state != CALL_READY) {
+    if (call->state != CALL_READY || (work->stored_result == NULL && work->stored_parts == NULL)) {
         return;
     }
-    if (digest_request_hash(d->db.pg, text_str(&call->request), hash, &err) &&
-        strcmp(hash, call->work->stored_hash) == 0 && call_reuse(&d->model, call)) {
-        log_info("digest %" PRId64 ": the stored answer is used again", call->work->digest_id);
+    if (work->stored_parts != NULL && !json_parse(&parts, str_of(work->stored_parts), &err)) {
+        parts = NULL;
     }
+    while (call->state == CALL_READY &&
+           digest_request_hash(d->db.pg, text_str(&call->request), hash, &err)) {
+        const struct json *part = json_get(json_root(parts), hash);
+        struct str content = STR_NULL;
+        struct json_writer *w = json_writer_create(RESPONSE_MAX);
+
+        if (part != NULL) {
+            json_put_node(w, part);
+            json_writer_done(w, &content, &err);
+        } else if (call->parts_count == 1 && strcmp(hash, work->stored_hash) == 0) {
+            content = str_of(work->stored_result);
+        }
+        bool used = content.data != NULL && call_reuse(&d->model, call, content);
+        json_writer_destroy(&w);
+        if (!used) {
+            break;
+        }
+        log_info("digest %" PRId64 ": a stored answer is used again", work->digest_id);
+        if (call->state == CALL_PART) {
+            call_next_part(&d->model, call);
+        }
+    }
+    json_destroy(&parts);
 }
 
 /* What a claim passes over: members to be told first, rows that nobody can do anything about. */
