@@ -118,7 +118,7 @@ subtest 'English, and a workspace\'s language' => sub {
 };
 
 # 300 code points a record and 2,000 a call: five records a part, four parts.
-sub long_day { my ($word) = @_; return [ map { "$word record $_ " . 'x' x 300 } 1 .. 25 ] }
+sub long_day { my ($word) = @_; return [ map { "$word record $_ " . 'and more ' x 31 } 1 .. 25 ] }
 
 subtest 'a long day is asked about in parts, and bounded' => sub {
     my $id = $out->digest(user => user(), texts => long_day('longday'));
@@ -303,7 +303,7 @@ subtest 'a wrong key' => sub {
 
 subtest 'a message is deleted while the model thinks' => sub {
     fresh();
-    $openai->fault({ kind => 'delay', seconds => 1.5, match => { contains => 'deleteme' }, count => 1 });
+    $openai->fault({ kind => 'delay', seconds => 5, match => { contains => 'deleteme' }, count => 1 });
     my $id = $out->digest(user => user(), texts => [ 'deleteme soon', 'this one stays' ]);
     ok(wait_for(sub { calls_for('deleteme') }, 15), 'the model has it');
     $out->dbh->do("UPDATE study.message SET deleted = true, text = '', files = '{}' WHERE text = 'deleteme soon'");

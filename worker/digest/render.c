@@ -81,6 +81,12 @@ bool render_digest(struct text *out, const struct digest_work *work, const struc
 
     text_init(&t, LINE_MAX);
     frame_open(b, work);
+    if ((size_t)work->records_total > work->records_count - first) {
+        words_left_out(&t, work->language, work->records_count - first);
+        blocks_line(b, text_str(&t)); /* here, where there is room for it */
+        blocks_gap(b);
+        text_reset(&t);
+    }
     add_list(b, words->studied, answer->studied, answer->studied_count, work, source);
     add_list(b, words->went_well, answer->went_well, answer->went_well_count, work, source);
     if (answer->try_next != NULL) {
@@ -88,11 +94,6 @@ bool render_digest(struct text *out, const struct digest_work *work, const struc
         render_text(&t, str_of(answer->try_next), source);
         blocks_line(b, text_str(&t));
         blocks_gap(b);
-    }
-    if ((size_t)work->records_total > work->records_count - first) {
-        text_reset(&t);
-        words_left_out(&t, work->language, work->records_count - first);
-        blocks_line(b, text_str(&t));
     }
     frame_close(b, work, true);
     ok = blocks_done(b, str_of(words->fallback), out, err);
