@@ -288,7 +288,7 @@ sub run_through {
     show_rows() if $chain && eval { $chain->value('SELECT 1') };
     show_digests($got) if $got->{digests};
 
-    my @wrong = $ok ? summary($got) : ("$why" =~ s/ at \S+ line \d+\.?\n?\z//r);
+    my @wrong = $ok ? (summary($got), show_factual($got)) : ("$why" =~ s/ at \S+ line \d+\.?\n?\z//r);
     if (@wrong) {
         $screen->line;
         $screen->line($screen->red("FAILED: $_")) for @wrong;
@@ -472,6 +472,30 @@ sub show_digests {
             $screen->message($message, user => sub { $day->name_of($_[0]) }, channel => sub { $day->channel_name($_[0]) });
         }
     }
+    return;
+}
+
+# The same day without a model: made anew past its deadline, shown from the outbox, never sent.
+sub show_factual {
+    my ($got) = @_;
+
+    my $dbh = $chain->dbh;
+    my %shown;
+    $screen->head('The same day, had the model been away (not sent)');
+    $dbh->do("INSERT INTO study.pause (role, reason) VALUES ('deliver', 'demo')");
+    for my $id (sort keys %{ $got->{digests} }) {
+        next if $shown{ $day->language_of($id) }++;
+        my ($digest) = $dbh->selectrow_array(q{UPDATE study.digest SET state = 'pending', source_version = source_version + 1,
+            result = NULL, deadline = now(), next_at = now() WHERE user_id = ? AND state = 'made' RETURNING digest_id}, undef, $id);
+        return "no digest of $id to make anew" if !$digest;
+        $dbh->do('NOTIFY study_digest');
+        my $body = wait_for { $dbh->selectrow_array(q{SELECT body FROM study.outbox WHERE digest_id = ? AND state = 'pending'}, undef, $digest) } $LIMIT, 'the factual digest';
+        $screen->line;
+        $screen->line('  ', $screen->bold('studytracker → ' . $day->name_of($id)));
+        $screen->message(JSON::PP->new->decode($body), user => sub { $day->name_of($_[0]) }, channel => sub { $day->channel_name($_[0]) });
+        $dbh->do(q{UPDATE study.outbox SET state = 'cancelled', error = 'demo', done_at = now() WHERE digest_id = ? AND state = 'pending'}, undef, $digest);
+    }
+    $dbh->do("DELETE FROM study.pause WHERE reason = 'demo'");
     return;
 }
 
