@@ -282,6 +282,7 @@ sub run_through {
         send_day($got);
         store($got);
         digest($got);
+        command($got) if !$opt{'real-slack'};
         1;
     };
     my $why = $@;
@@ -408,11 +409,34 @@ sub digest {
         wait_for {
             my $sent = $chain->value("SELECT count(*) FROM study.outbox WHERE kind = 'digest' AND state = 'sent'");
             $progress->("$sent of $want");
-            $sent >= $want && $chain->value("SELECT count(*) FROM study.outbox WHERE state NOT IN ('sent', 'cancelled')") == 0;
+            $sent >= $want && $chain->value("SELECT count(*) FROM study.outbox WHERE kind IN ('digest', 'notice') AND state NOT IN ('sent', 'cancelled')") == 0;
         } $LIMIT, "$want digests to be delivered";
         return 'a notice and a digest each, a second apart';
     });
     $got->{digests} = $opt{'real-slack'} ? real_digests() : { map { $_ => [ in_slack($_) ] } @owed };
+    return;
+}
+
+# /study as a member types it; the answer goes to the address that Slack gives with it.
+sub command {
+    my ($got) = @_;
+
+    my ($id) = sort $day->members;
+    my $team = $chain->value('SELECT team_id FROM study.member WHERE user_id = ?', $id);
+    $screen->step('/study today', sub {
+        my $reply = $chain->sender->command(team_id => $team, user_id => $id, text => 'today',
+            response_url => $chain->slack->origin . '/response/demo');
+        die "command: $reply->{status} $reply->{content}\n" if $reply->{status} != 200;
+        my $answer;
+        wait_for {
+            ($answer) = grep { $_->{path} eq '/response/demo' } $chain->slack->received('response_url');
+            $answer;
+        } $LIMIT, 'an answer';
+        my $body = $answer->{body};
+        utf8::encode($body) if utf8::is_utf8($body);
+        $got->{command} = { user => $id, answer => JSON::PP->new->utf8->decode($body) };
+        return 'answered to ' . $day->name_of($id) . ' alone';
+    });
     return;
 }
 
@@ -465,12 +489,18 @@ sub show_digests {
 
     $screen->head('What reached Slack');
     my $bot = $opt{'real-slack'} ? 'the bot' : 'studytracker';
+    my %name = (user => sub { $day->name_of($_[0]) }, channel => sub { $day->channel_name($_[0]) });
     for my $id (sort keys %{ $got->{digests} }) {
         $screen->line;
         $screen->line('  ', $screen->bold("$bot → " . $day->name_of($id)), $screen->dim('  (direct message)'));
         for my $message (digests_among(@{ $got->{digests}{$id} })) {
-            $screen->message($message, user => sub { $day->name_of($_[0]) }, channel => sub { $day->channel_name($_[0]) });
+            $screen->message($message, %name);
         }
+    }
+    if (my $asked = $got->{command}) {
+        $screen->line;
+        $screen->line('  ', $screen->bold('/study today, by ' . $day->name_of($asked->{user})), $screen->dim('  (seen by them alone)'));
+        $screen->message($asked->{answer}, %name);
     }
     return;
 }
