@@ -266,14 +266,15 @@ sub run_sized {
 sub fill {
     my ($count) = @_;
 
-    $postgres->psql(<<"END");
+    # Not psql(), which has a limit of its own.
+    my $dbh = $postgres->dbh;
+    $dbh->do($_) for <<"END", 'VACUUM ANALYZE study.message', 'CHECKPOINT';
 INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
 SELECT '$TEAM', 'C' || lpad((n % 20)::text, 4, '0'), ($FIRST - 5000000 + n / 1000) || '.' || lpad((1 + n % 1000)::text, 6, '0'),
     'U' || lpad((n % 500)::text, 5, '0'), 'Note ' || n || ': $padding', at, at
-FROM generate_series(1, $count) AS n, LATERAL (SELECT to_timestamp($FIRST - 5000000 + n / 1000) AS at) AS posted;
-VACUUM ANALYZE study.message;
-CHECKPOINT;
+FROM generate_series(1, $count) AS n, LATERAL (SELECT to_timestamp($FIRST - 5000000 + n / 1000) AS at) AS posted
 END
+    $dbh->disconnect;
     return;
 }
 

@@ -139,7 +139,7 @@ static void reads_what_the_module_pushes(void **state)
         {"element-first", ENVELOPE_EVENT, EVENT_MESSAGE},
         {"element-empty", ENVELOPE_EVENT, EVENT_DEAD},
         {"element-raw", ENVELOPE_EVENT, EVENT_DEAD},
-        {"element-command", ENVELOPE_COMMAND, EVENT_IGNORED},
+        {"element-command", ENVELOPE_COMMAND, EVENT_REQUEST},
         {"element-interaction", ENVELOPE_INTERACTION, EVENT_IGNORED},
         {"element-trigger", ENVELOPE_TRIGGER, EVENT_TRIGGER},
     };
