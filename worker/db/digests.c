@@ -78,9 +78,10 @@ static const char claim_sql[] =
 static const char records_sql[] =
     "SELECT w.digest_id, m.channel_id, m.ts, m.thread_ts, left(m.text, 12000),"
     "       array_to_string(m.files, E'\\n'),"
-    "       to_char(m.posted_at AT TIME ZONE w.zone, 'YYYY-MM-DD'),"
+    "       to_char(study.study_day(m.posted_at, w.zone, e.day_starts)::timestamp, 'YYYY-MM-DD'),"
     "       to_char(m.posted_at AT TIME ZONE w.zone, 'HH24:MI'), r.older"
     "  FROM unnest($1::bigint[], $2::text[]) AS w (digest_id, zone)"
+    " CROSS JOIN study.setting e"
     " CROSS JOIN LATERAL ("
     "     SELECT i.team_id, i.channel_id, i.ts, GREATEST(count(*) OVER () - $3, 0) AS older"
     "       FROM study.digest_item i WHERE i.digest_id = w.digest_id AND NOT i.gone"

@@ -26,7 +26,7 @@ struct digest_record { /* a message of the member; strings are owned */
     char *thread_ts; /* NULL: not a reply */
     char *text;      /* as Slack has it, at most 12,000 code points */
     char *files;     /* names, a line each */
-    char *day;       /* the member's own: "2026-11-21" */
+    char *day;       /* the member's study day, as streaks count: "2026-11-21" */
     char *time;      /* "09:12" */
 };
 
