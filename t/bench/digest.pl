@@ -123,6 +123,7 @@ sub fill {
     my ($chain, $members, $messages) = @_;
 
     my $dbh = $chain->dbh;
+    $dbh->do('SET client_min_messages = warning');
     $dbh->do('TRUNCATE study.firing, study.digest, study.digest_item, study.outbox, study.lane, study.message, study.member, study.channel CASCADE');
     $dbh->do('INSERT INTO study.team (team_id, url) VALUES (?, ?) ON CONFLICT (team_id) DO UPDATE SET url = EXCLUDED.url', undef, $TEAM, 'https://t0study.slack.com/');
     $dbh->do("INSERT INTO study.channel (team_id, channel_id) SELECT ?, 'C' || lpad(c::text, 4, '0') FROM generate_series(0, 19) c", undef, $TEAM);
@@ -246,7 +247,7 @@ sub run_firing {
     }
 
     # a schedule that has nobody: what is measured is the answer
-    $chain->dbh->do(q{INSERT INTO study.schedule (name, team_id, channel_id, kind, cron, time_zone, next_at) VALUES ('empty', ?, 'C0NOBODY', 'daily', '30 8 * * *', 'UTC', now() + interval '1 day')}, undef, $TEAM);
+    $chain->dbh->do(q{INSERT INTO study.schedule (name, team_id, channel_id, kind, scope, cron, time_zone, next_at) VALUES ('empty', ?, 'C0NOBODY', 'daily', 'channel', '30 8 * * *', 'UTC', now() + interval '1 day')}, undef, $TEAM);
     my $events = start_events($chain, ceil($option{triggers} / 50) + 10);
     sleep 2;
     my @ms;

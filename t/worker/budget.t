@@ -74,7 +74,7 @@ subtest 'it survives a restart' => sub {
     my ($row) = all_made($out->digest(user => $user, texts => ['written after the restart']));
     is($row->{origin}, 'factual', 'still without a model');
     is(calls(), $before, 'no call');
-    ok(wait_for(sub { $out->dm($user) }, 20), 'the member has it');
+    ok(wait_for(sub { $out->dm($user) }, 60), 'the member has it');
 };
 
 subtest 'a new month' => sub {
