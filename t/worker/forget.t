@@ -112,10 +112,20 @@ subtest 'everything goes' => sub {
     digest($user, 'cancelled', undef);
     $store->dbh->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, state, sent_ts) VALUES (?, 'notice', ?, ?, 'sent', '1700000000.000200')},
         undef, "notice:$TEAM:$user:1", $TEAM, $user);
+    for my $sql (
+        q{INSERT INTO study.past_day (team_id, user_id, day, records) VALUES ($1, $2, '2026-01-01', 3)},
+        q{INSERT INTO study.export_request (team_id, user_id) VALUES ($1, $2)},
+        q{INSERT INTO study.channel_join (team_id, channel_id, user_id, ours, private) VALUES ($1, 'C0STUDY', $2, false, false)},
+        q{INSERT INTO study.feedback (digest_id, answer) SELECT max(digest_id), 'helped' FROM study.digest WHERE team_id = $1 AND user_id = $2},
+        q{UPDATE study.firing SET cursor_team = $1, cursor_user = $2 WHERE state = 'done'},
+        q{INSERT INTO study.outbox (identity, kind, team_id, target, state, body) VALUES ('r1', 'response', $1, 'response-' || $2, 'failed', '{"url":"x"}')},
+    ) {
+        $store->dbh->do($sql, undef, $TEAM, $user);
+    }
     is(value('SELECT count(*) FROM study.dead_event'), 2, 'two events could not be stored');
     my $was = value('SELECT count(*) FROM study.message');
 
-    like(traces($user), qr/dead_event.*digest.*member.*message.*outbox/, 'it is all over the tables');
+    like(traces($user), qr/channel_join.*dead_event.*digest.*export_request.*firing.*member.*message.*outbox.*past_day/, 'it is all over the tables');
     my $said = forget($user);
     like($said, qr/^Not reached from here: backups/m, 'it says what is not reached');
     is_done($user);
