@@ -174,7 +174,8 @@ sub deliveries {
         push @wrong, "reply $row->{outbox_id} ($row->{identity}) is $row->{state}: " . ($row->{error} // '')
             if $row->{state} !~ /^(?:sent|cancelled)$/;
         push @wrong, "reply $row->{outbox_id} ($row->{identity}) is said to be sent, and is not in Slack" if $row->{state} eq 'sent' && !$n;
-        push @wrong, "reply $row->{outbox_id} ($row->{identity}) is cancelled, and in Slack" if $row->{state} eq 'cancelled' && $n;
+        push @wrong, "reply $row->{outbox_id} ($row->{identity}) is cancelled, and in Slack"
+            if $row->{state} eq 'cancelled' && $n && !$self->_unseen($row->{posted}[0]);
         push @wrong, "reply $row->{outbox_id} for $row->{target} went to $_->{user}"
             for grep { ($_->{user} // '') ne $row->{target} } @{ $row->{posted} // [] };
         push @wrong, $self->_double("notice $row->{identity}", @{ $row->{posted} }) if $n > 1 && !defined $row->{digest_id};
@@ -202,22 +203,28 @@ sub _lookups {
     };
 }
 
-# The second is a fault if the channel's history would have shown the first: not, when the request of
-# the first lay in a stopped process (the worker's, or Slack's own) while the history was read, and
-# came out as that one was woken.
+# Whether the channel's history could not have shown a message when it was looked up: its request lay
+# in a stopped process (the worker's, or Slack's own) meanwhile, and came out as that one was woken.
+sub _unseen {
+    my ($self, $posted) = @_;
+
+    my $landed = $posted->{message}{ts};
+    for my $stop (map { $self->{hand}->stops($_) } qw(deliver slack)) {
+        my ($from, $to) = @$stop;
+        next if $landed < $to - 0.5 || $landed > $to + 3;
+        next if !grep { $_ >= $from && $_ <= $landed } @{ $self->_lookups->{ $posted->{channel} } // [] };
+        $self->{count}{excused}++;
+        return 1;
+    }
+    return 0;
+}
+
 sub _double {
     my ($self, $name, @posted) = @_;
 
     my ($first, @more) = sort { $a->{message}{ts} <=> $b->{message}{ts} } @posted;
-    my $landed = $first->{message}{ts};
-    for my $stop (map { $self->{hand}->stops($_) } qw(deliver slack)) {
-        my ($from, $to) = @$stop;
-        next if $landed < $to - 0.5 || $landed > $to + 3;
-        next if !grep { $_ >= $from && $_ <= $landed } @{ $self->_lookups->{ $first->{channel} } // [] };
-        $self->{count}{excused}++;
-        return;
-    }
-    return sprintf '%s is in Slack %d times: %s', $name, scalar @posted, join ' ', $landed, map { $_->{message}{ts} } @more;
+    return if $self->_unseen($first);
+    return sprintf '%s is in Slack %d times: %s', $name, scalar @posted, join ' ', map { $_->{message}{ts} } $first, @more;
 }
 
 # --- words ----------------------------------------------------------------------------

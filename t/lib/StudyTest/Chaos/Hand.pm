@@ -10,7 +10,7 @@ package StudyTest::Chaos::Hand;
 #   $hand->counts                { fault => times }
 #   $hand->orphans               processes that outlived their supervisor for too long
 #   $hand->stops($kind)          [ from, to ] of each time that one of a kind was stopped
-#   $hand->seen                  ids of every process that nginx and the supervisor had
+#   $hand->left                  processes that nginx or the supervisor once had, and that still run
 #
 # It asks no server anything while that one may be stopped: processes are found in /proc.
 
@@ -74,7 +74,12 @@ sub new {
 sub counts  { return $_[0]{count} }
 sub orphans { return @{ $_[0]{orphans} } }
 sub stops   { my ($self, $kind) = @_; return @{ $self->{stops}{$kind} // [] } }
-sub seen    { return sort { $a <=> $b } keys %{ $_[0]{seen} } }
+
+# A process id may be given again, to anybody: its start tells.
+sub left {
+    my ($self) = @_;
+    return grep { !gone($_) && _started($_) == $self->{seen}{$_} } sort { $a <=> $b } keys %{ $self->{seen} };
+}
 
 sub run_until {
     my ($self, $end) = @_;
@@ -200,7 +205,7 @@ sub _look {
     return if time < ($self->{look_at} // 0);
     $self->{look_at} = time + 0.25;
     my @parents = ($self->{chain}->nginx->pid, $self->{down}{supervisor} ? () : $self->{chain}->worker->pid);
-    $self->{seen}{$_} = 1 for @parents, map { _children($_) } @parents;
+    $self->{seen}{$_} = _started($_) for @parents, map { _children($_) } @parents;
     return;
 }
 
@@ -265,7 +270,7 @@ sub _kill_supervisor {
     my $worker = $self->{chain}->worker;
     my $pid = $worker->pid;
     my @children = _children($pid);
-    $self->{seen}{$_} = 1 for @children;
+    $self->{seen}{$_} = _started($_) for @children;
     $self->{down}{supervisor} = 1;
     delete $self->{stopped}{$pid};
     kill KILL => $pid;
@@ -293,7 +298,6 @@ sub _expect_gone {
     return;
 }
 
-# A process id may be given again: the start tells.
 sub _started {
     my ($pid) = @_;
     my $stat = eval { slurp("/proc/$pid/stat") } // return 0;
