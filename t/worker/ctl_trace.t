@@ -137,6 +137,8 @@ ends(["T1/C1/$ts"], 'stopped', qr/was cancelled: no longer wanted; studyctl dige
 $dbh->do("UPDATE study.digest SET state = 'made', origin = 'model', error = NULL, made_at = now() WHERE digest_id = ?", undef, $id);
 my $reply = reply($id, 'pending');
 ends([ link_to('C1', $ts) ], 'waits', qr/reply $reply is sent then/, 'a reply');
+$dbh->do("UPDATE study.outbox SET hold = true, next_at = now() + interval '5 h' WHERE outbox_id = ?", undef, $reply);
+ends([$reply], 'waits', qr/reply $reply is sent then.*not in the member's quiet hours/, '... that waits for the morning');
 $dbh->do("INSERT INTO study.pause (role, team_id, reason) VALUES ('deliver', 'T1', 'quiet')");
 ends([$reply], 'stopped', qr/deliver is paused \(quiet\)/, '... while paused');
 $dbh->do('DELETE FROM study.pause');

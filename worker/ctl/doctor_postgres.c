@@ -182,6 +182,11 @@ void doctor_work(struct doctor *d)
         return;
     }
     check_paused(d, pg);
+    if (strcmp(config_string(doctor_ctl(d)->config, "deliver", "mode"), "live") != 0) {
+        doctor_find(d, FINDING_WARN, WORK, "rehearsal",
+                    "[deliver] mode = live, once you are content",
+                    "nothing is sent: [deliver] mode is not live");
+    }
     count(d, r, CW_DEAD, FINDING_WARN, 0, "dead events", "studyctl dead ls: each has its reason",
           "elements could not be stored");
     count(d, r, CW_PARKED, FINDING_WARN, 0, "parked replies",

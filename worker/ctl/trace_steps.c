@@ -115,11 +115,11 @@ static void tell_unsent(const struct pg_result *r, int row, struct story *story)
                   "reply %" PRId64 " waits for %" PRId64 " before it in its lane", id,
                   pg_int(r, row, TR_AHEAD));
     } else {
-        story_add(
-            story, "reply", STORY_WAITS, next,
-            "reply %" PRId64 " is sent then, or within seconds; %" PRId64 " attempts%s%.*s", id,
-            pg_int(r, row, TR_ATTEMPTS),
-            pg_is_null(r, row, TR_ERROR) ? "" : ", the last: ", STR_ARG(pg_str(r, row, TR_ERROR)));
+        story_add(story, "reply", STORY_WAITS, next,
+                  "reply %" PRId64 " is sent then, or within seconds%s; %" PRId64 " attempts%s%.*s",
+                  id, pg_bool(r, row, TR_HOLD) ? ", but not in the member\'s quiet hours" : "",
+                  pg_int(r, row, TR_ATTEMPTS), pg_is_null(r, row, TR_ERROR) ? "" : ", the last: ",
+                  STR_ARG(pg_str(r, row, TR_ERROR)));
     }
 }
 

@@ -105,7 +105,7 @@ bool trace_digest(struct pg *pg, int64_t digest_id, struct pg_result **res, stru
                      "o.outbox_id),"                                                               \
                      " (SELECT w.until FROM study.slack_wait w WHERE w.team_id = o.team_id"        \
                      "   AND w.method = 'chat.postMessage' AND w.until > now()),"                  \
-                     " o.digest_id, o.team_id, o.target"                                           \
+                     " o.digest_id, o.team_id, o.target, o.hold"                                   \
                      " FROM study.outbox o JOIN study.team t ON t.team_id = o.team_id"             \
                      " LEFT JOIN study.lane l ON l.team_id = o.team_id AND l.target = o.target"
 

@@ -81,6 +81,7 @@ enum trace_reply {
     TR_DIGEST_ID,
     TR_TEAM,
     TR_TARGET,
+    TR_HOLD, /* not in the member's quiet hours */
 };
 bool trace_replies_of_digest(struct pg *pg, int64_t digest_id, struct pg_result **res,
                              struct error *err);
