@@ -116,14 +116,14 @@ subtest 'what stands ready' => sub {
 # --- schedules ---------------------------------------------------------------------------------
 
 subtest schedules => sub {
-    $out->dbh->do("UPDATE study.schedule SET next_at = '2020-01-01'");
+    $out->dbh->do("UPDATE study.schedule SET next_at = '2020-01-01' WHERE name = 'daily'");
     my ($status, $said) = $ctl->('schedule', 'pause', 'daily', '--json');
     is_deeply([ $status, decode_json($said)->{changed} ], [ 0, JSON::PP::true ], 'paused');
-    ok($out->value('SELECT paused FROM study.schedule'), '... in its row');
+    ok($out->value('SELECT paused FROM study.schedule WHERE name = \'daily\''), '... in its row');
     is(decode_json(($ctl->('schedule', 'pause', 'daily', '--json'))[1])->{changed}, JSON::PP::false, '... once');
-    is($out->value('SELECT next_at FROM study.schedule'), '2020-01-01 00:00:00+00', '... its time stays');
+    is($out->value('SELECT next_at FROM study.schedule WHERE name = \'daily\''), '2020-01-01 00:00:00+00', '... its time stays');
     like(($ctl->('schedule', 'resume', 'daily'))[1], qr/goes on with its next time/, 'resumed');
-    is($out->value('SELECT next_at FROM study.schedule'), undef, '... and reckoned anew: the pause is not made up');
+    is($out->value('SELECT next_at FROM study.schedule WHERE name = \'daily\''), undef, '... and reckoned anew: the pause is not made up');
     my ($code, $text) = $ctl->('schedule', 'pause', 'nosuch');
     is($code, 1, 'one that there is not');
     like($text, qr/there is no schedule nosuch/, '... says so');
