@@ -13,11 +13,9 @@
 
 /*
  * Right after a firing nobody has counted the rows that are due, and all of them would be joined
- * and sorted for each claim, where the index has them in order. That a sort is made to look
- * expensive must not start the compiler.
+ * and sorted for each claim, where the index has them in order.
  */
-static const char in_order_sql[] =
-    "SELECT set_config('enable_sort', 'off', true), set_config('jit', 'off', true)";
+static const char in_order_sql[] = "SET LOCAL enable_sort = off";
 
 static const char claim_sql[] =
     "WITH quota AS ("

@@ -196,14 +196,12 @@ bool member_today(struct pg *pg, struct str team, struct str user, bool private_
 
     pg_arg_bool(args, private_channels);
     pg_arg_int(args, limit);
-    /* The streak's views look dear to the planner; compiling them takes a second, running them
-     * none. */
-    if (!pg_exec(pg, "SET LOCAL jit = off", NULL, NULL, err) ||
-        !pg_exec(pg, today_sql, args, &res, err)) {
-        pg_args_destroy(&args);
+    bool ok = pg_exec(pg, today_sql, args, &res, err);
+
+    pg_args_destroy(&args);
+    if (!ok) {
         return false;
     }
-    pg_args_destroy(&args);
     *out = (struct today){0};
     if (pg_rows(res) > 0) {
         read_today(out, res);
