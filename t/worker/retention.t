@@ -48,6 +48,24 @@ $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, pos
     SELECT 'T1', 'C1', (1750000000 + n)::text || '.000100', 'U1', 'Young note ' || n,
         now() - interval '29 days', now() FROM generate_series(1, 10) AS n});
 
+# Days of study, for streaks: a run of sixty that ends today, by three clocks, and one that ended with
+# the month before last. About the limit a day has a record on either side of it; "ok" is none.
+for my $row ([ U7 => 'Asia/Seoul', 0 ], [ U8 => 'America/New_York', 0 ], [ U9 => 'Mars/Olympus_Mons', 40 ], [ U10 => undef, 0 ]) {
+    my ($user, $zone, $until) = @$row;
+    $db->do(q{INSERT INTO study.member (team_id, user_id, time_zone) VALUES ('T1', ?, ?)}, undef, $user, $zone);
+    $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
+        SELECT 'T1', ?, (1760000000 + row_number() OVER ())::text || '.000100', ?, text, at, at
+        FROM generate_series(?::int * 24, 60 * 24, 8) AS h, (VALUES ('A day of study.'), ('ok')) AS t (text),
+            LATERAL (SELECT now() - make_interval(hours => h)) AS a (at)}, undef, "C$user", $user, $until);
+}
+# One who was forgotten: what is left of them is not counted.
+$db->do(q{INSERT INTO study.forgotten (team_id, user_id, before, sealed_at, rows_at, done_at) VALUES ('T1', 'U10', now(), now(), now(), now())});
+my $days = q{SELECT user_id, day, records FROM study.member_day WHERE user_id IN ('U1', 'U7', 'U8', 'U9') ORDER BY user_id, day};
+my $streaks = q{SELECT user_id, current_streak, longest_streak, days, records, last_day FROM study.streak WHERE user_id IN ('U1', 'U7', 'U8', 'U9') ORDER BY user_id};
+my $todays = q{SELECT string_agg(today::text, ' ' ORDER BY user_id) FROM study.streak};
+my ($today, @before) = (value($todays), map { $db->selectall_arrayref($_) } $days, $streaks);
+is(join(' ', map { $_->[0] } grep { $_->[2] >= 60 } @{ $before[1] }), 'U7 U8', 'two streaks that are longer than retention');
+
 # A digest: its age in days, its state, and the state of its reply (none: '').
 my $minute = 0;
 my %digest;
@@ -104,11 +122,17 @@ for my $row ([ team => 'T2', 'U2' ], [ lane => 'T1', 'U3' ], [ untold => 'T1', '
 }
 $db->do(q{INSERT INTO study.lane (team_id, target, stopped_reason, retry_at) VALUES ('T1', 'U6', 'user_disabled', now())});
 
+my $taken = value(q{SELECT count(*) FROM study.message WHERE posted_at < now() - interval '30 days'});
 $worker->start;
-wait_for { value(q{SELECT count(*) FROM study.message}) == 10 } 60, 'old messages to go';
+wait_for { !value(q{SELECT count(*) FROM study.message WHERE posted_at < now() - interval '30 days'}) } 60, 'old messages to go';
 wait_for { value(q{SELECT count(*) FROM study.firing}) == 19 } 60, 'old firings to go';
 
 is(value(q{SELECT count(*) FROM study.message WHERE text LIKE 'Young%'}), 10, 'young messages stay');
+is_deeply($db->selectall_arrayref($days), $before[0], 'each study day has as many records as before');
+my $after = $db->selectall_arrayref($streaks);
+is_deeply($after, $before[1], 'streaks and totals outlive the text') if value($todays) eq $today;    # else a day has begun
+is(value(q{SELECT count(*) FROM study.past_day WHERE user_id = 'U1'}), 1, 'what several sweeps took of one day is one row');
+is(value(q{SELECT count(*) FROM study.past_day WHERE user_id = 'U10'}), 0, 'of a forgotten member nothing is counted');
 for my $name (qw(team lane untold well)) {
     my @states = map { value(q{SELECT state FROM study.digest WHERE digest_id = ?}, $nowhere{"$name pending $_"}) } 48, 1;
     my @replies = map { value(q{SELECT state || CASE WHEN body IS NULL THEN ', blank' ELSE '' END FROM study.outbox WHERE digest_id = ?}, $nowhere{"$name made $_"}) } 48, 1;
@@ -142,6 +166,6 @@ is(value(q{SELECT count(*) FROM study.message WHERE text LIKE 'From long ago%'})
 wait_for { ($worker->metrics->{'study_worker_events_total{outcome="ignored"}'} // 0) == 2 } 10, 'the counter';
 
 my $metrics = $worker->metrics;
-is($metrics->{'study_worker_retention_rows_total{kind="message"}'}, 2500, 'counted');
+is($metrics->{'study_worker_retention_rows_total{kind="message"}'}, $taken, 'counted');
 $worker->stop;
 done_testing;

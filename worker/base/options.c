@@ -99,7 +99,7 @@ const struct option options[] = {
     {"privacy", "consent", OPTION_CHOICE, "notice", 0, 0, "notice|opt_in", NULL, "What precedes a member's first digest: a delivered notice, or their yes."},
     {"privacy", "private_channels", OPTION_BOOL, "no", 0, 0, NULL, NULL, "Record private channels that the bot was invited to."},
     {"privacy", "external_members", OPTION_BOOL, "no", 0, 0, NULL, NULL, "Record people of other organisations in shared channels."},
-    {"privacy", "retention", OPTION_DURATION, "90d", 1 * DAY, 3650 * DAY, NULL, NULL, "How long messages, digests and dead events are kept; older ones are not recorded."},
+    {"privacy", "retention", OPTION_DURATION, "90d", 1 * DAY, 3650 * DAY, NULL, NULL, "How long messages, digests and dead events are kept; older ones are not recorded. Streaks and totals go on counting them."},
 
     {"status", "listen", OPTION_STRING, "127.0.0.1:9310", 0, 256, NULL, NULL, "Address of /metrics, /healthz and /status.json; empty: none."},
     {"status", "interval", OPTION_DURATION, "5s", 100 * MS, 5 * MINUTE, NULL, NULL, "How often gauges are measured."},

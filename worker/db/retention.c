@@ -9,12 +9,30 @@
 #define BRIEF_S     (24 * 3600) /* answers to commands, reactions and deletions, once over */
 #define FINISHED    "('sent', 'logged', 'parked', 'failed', 'cancelled')"
 
+/*
+ * Messages go, their days stay: what was a record is counted in past_day by the statement that
+ * takes it away, so no streak and no total ever sees it twice, or not at all. Those of a member who
+ * is being forgotten are not counted. Days are written in the order of their key: two sweeps may
+ * meet there.
+ */
+/* clang-format off */
 static const char messages_sql[] =
-    "WITH old AS (SELECT team_id, channel_id, ts FROM study.message WHERE " OLD(
-        "posted_at") "  LIMIT $2 FOR UPDATE SKIP LOCKED)"
-                     " DELETE FROM study.message AS m USING old"
-                     " WHERE m.team_id = old.team_id AND m.channel_id = old.channel_id AND m.ts = "
-                     "old.ts";
+    "WITH old AS MATERIALIZED ("
+    "  SELECT team_id, channel_id, ts, user_id, posted_at,"
+    "   NOT deleted AND study.is_record(text, files) AS record"
+    "  FROM study.message WHERE " OLD("posted_at") "  LIMIT $2 FOR UPDATE SKIP LOCKED),"
+    " days AS ("
+    "  INSERT INTO study.past_day AS p (team_id, user_id, day, records)"
+    "  SELECT m.team_id, m.user_id, study.study_day(old.posted_at,"
+    "    study.valid_zone(m.time_zone, s.time_zone), s.day_starts) AS day, count(*)"
+    "  FROM old JOIN study.member AS m USING (team_id, user_id) CROSS JOIN study.setting AS s"
+    "  WHERE old.record AND NOT EXISTS (SELECT FROM study.forgotten AS f"
+    "    WHERE f.team_id = m.team_id AND f.user_id = m.user_id AND old.posted_at < f.before)"
+    "  GROUP BY m.team_id, m.user_id, day ORDER BY m.team_id, m.user_id, day"
+    "  ON CONFLICT (team_id, user_id, day) DO UPDATE SET records = p.records + excluded.records)"
+    " DELETE FROM study.message AS m USING old"
+    " WHERE m.team_id = old.team_id AND m.channel_id = old.channel_id AND m.ts = old.ts";
+/* clang-format on */
 
 static const char digests_sql[] = "WITH old AS (SELECT digest_id FROM study.digest AS d WHERE " OLD(
     "created_at") "  AND state IN ('made', 'cancelled') AND NOT EXISTS (SELECT FROM study.outbox "
