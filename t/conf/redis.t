@@ -98,6 +98,18 @@ my $pending = 'study:{ingest}:pending';
     my ($line) = slurp(root_dir() . '/conf/redis-study.conf') =~ /^(user study-worker .*)$/m;
     my @granted = $line =~ /\+(\S+)/g;
     is(join(' ', sort @granted), join(' ', sort keys %needed), 'the worker is granted exactly what it sends');
+
+    # The doctor's own script tries what the others send, and finds nothing amiss in this file.
+    my ($rights, %sent) = slurp(root_dir() . '/worker/ingest/rights.lua');
+    for my $script (grep { !/rights/ } glob root_dir() . '/worker/ingest/*.lua') {
+        $sent{$_} = 1 for slurp($script) =~ /redis\.p?call\('(\w+)'/g;
+    }
+    my %tried = map { $_ => 1 } $rights =~ /^try\('(\w+)'/mg;
+    is(join(' ', sort keys %tried), join(' ', sort keys %sent), 'the doctor tries exactly what the scripts send');
+
+    my $worker = $redis->client('study-worker');
+    is_deeply($worker->evalsha($worker->script_load($rights), 4, map { "study:{ingest}:doctor:$_" } 1 .. 4),
+        [], '... and the worker is refused none of it');
 }
 
 {
