@@ -149,10 +149,11 @@ static bool make_room(struct filler *f, struct error *err)
         if (interrupted(err)) {
             return false;
         }
-        if (!queue_lengths(f->queue, &lengths, err) && !open_queue(f, err)) {
-            return false;
-        }
-        if (lengths.list[QUEUE_PENDING] < PENDING_MAX) {
+        if (!queue_lengths(f->queue, &lengths, err)) {
+            if (!open_queue(f, err)) {
+                return false;
+            }
+        } else if (lengths.list[QUEUE_PENDING] < PENDING_MAX) {
             return true;
         }
         rest(LOOK_MS);
