@@ -284,6 +284,31 @@ subtest 'asking' => sub {
     is($status, 0, 'somebody unknown may be forgotten beforehand');
 };
 
+# The mark moves on just before the first asking is about to be called finished.
+subtest 'asking again while it is done' => sub {
+    my $user = user();
+    $store->event(message(user => $user, text => $SECRET));
+    $store->drained;
+    $store->dbh->do(qq{
+        CREATE FUNCTION public.ask_again() RETURNS trigger LANGUAGE plpgsql AS \$\$
+        BEGIN
+            UPDATE study.forgotten SET asked_at = clock_timestamp(), before = clock_timestamp(), sealed_at = NULL,
+                rows_at = NULL, dead_from = 0, delete_dms = true WHERE user_id = '$user' AND NOT delete_dms;
+            IF FOUND THEN
+                INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
+                SELECT team_id, channel_id, '1700000123.000100', '$user', '$SECRET', clock_timestamp() - interval '1 s', now()
+                  FROM study.channel LIMIT 1;
+            END IF;
+            RETURN NULL;
+        END \$\$});
+    $store->dbh->do('CREATE TRIGGER ask_again AFTER DELETE ON study.channel_join FOR EACH STATEMENT EXECUTE FUNCTION public.ask_again()');
+    forget($user);
+    is_done($user);
+    ok(mark($user)->{delete_dms}, 'it was asked for again');
+    is(traces($user), '', 'and what came in between is gone, too');
+    $store->dbh->do('DROP FUNCTION public.ask_again CASCADE');
+};
+
 subtest 'a Redis that may not be asked' => sub {
     my $user = user();
     my $admin = $store->redis->client;

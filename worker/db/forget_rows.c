@@ -21,11 +21,13 @@
 struct erasing {
     struct pg *pg;
     const char *team_id, *user_id;
-    int64_t ends_ms; /* boot clock */
-    bool more;       /* the time was over before the rows were */
+    int64_t asked_us; /* of the mark that is being served: it may be set anew at any time */
+    int64_t ends_ms;  /* boot clock */
+    bool more;        /* the time was over before the rows were */
 };
 
-/* $1 team, $2 user, $3 SLICE: every statement here takes these. */
+/* $1 team, $2 user, $3 SLICE: every statement here takes these; $4, asked_us, those that note for
+ * good what has been done. */
 static bool run(struct erasing *e, const char *sql, struct pg_result **res, struct error *err)
 {
     struct pg_args *args = pg_args_create();
@@ -34,6 +36,7 @@ static bool run(struct erasing *e, const char *sql, struct pg_result **res, stru
     pg_arg_cstr(args, e->team_id);
     pg_arg_cstr(args, e->user_id);
     pg_arg_int(args, SLICE);
+    pg_arg_time(args, e->asked_us);
     ok = pg_exec(e->pg, sql, args, res, err);
     pg_args_destroy(&args);
     return ok;
@@ -201,7 +204,7 @@ static const char dead_sql[] =
     "    DELETE FROM study.dead_event d USING seen WHERE d.dead_id = seen.dead_id AND seen.theirs"
     "), noted AS ("
     "    UPDATE study.forgotten f SET dead_from = (SELECT max(dead_id) FROM seen)"
-    "     WHERE f.team_id = $1 AND f.user_id = $2 AND EXISTS (SELECT FROM seen)"
+    "     WHERE f.team_id = $1 AND f.user_id = $2 AND f.asked_at = $4 AND EXISTS (SELECT FROM seen)"
     ")"
     "SELECT count(*) FROM seen";
 
@@ -248,14 +251,16 @@ static const char open_sql[] =
 static const char finish_sql[] =
     "WITH deleted AS ("
     "    DELETE FROM study.outbox o USING study.forgotten f"
-    "     WHERE f.team_id = $1 AND f.user_id = $2 AND o.team_id = $1 AND o.digest_id IS NULL"
+    "     WHERE f.team_id = $1 AND f.user_id = $2 AND f.asked_at = $4"
+    "       AND o.team_id = $1 AND o.digest_id IS NULL"
     "       AND o.target IN (SELECT 'delete-' || c FROM unnest(f.dm_channels) AS c) AND $3 > 0"
     "    RETURNING o.state"
     ")"
     "UPDATE study.forgotten f SET rows_at = now(), dm_channels = '{}',"
     "       error = CASE WHEN d.kept > 0 THEN d.kept || ' messages to them stay in Slack' END"
     "  FROM (SELECT count(*) FILTER (WHERE state <> 'sent') AS kept FROM deleted) d"
-    " WHERE f.team_id = $1 AND f.user_id = $2 AND f.rows_at IS NULL";
+    " WHERE f.team_id = $1 AND f.user_id = $2 AND f.asked_at = $4 AND f.rows_at IS NULL"
+    " RETURNING 1";
 
 static bool note(struct erasing *e, const char *why, struct error *err)
 {
@@ -297,7 +302,7 @@ static bool first_pass(struct erasing *e, struct error *err)
         "SELECT study.await_writers(ARRAY['study.digest', 'study.outbox']::regclass[], " WAIT_MOST
         ")::int WHERE $1 <> $2 OR $3 > 0";
     static const char seal[] = "UPDATE study.forgotten SET sealed_at = now(), error = NULL"
-                               " WHERE team_id = $1 AND user_id = $2 AND $3 > 0";
+                               " WHERE team_id = $1 AND user_id = $2 AND asked_at = $4 AND $3 > 0";
 
     return run(e, dms_sql, NULL, err) && drain(e, digests_sql, true, err) &&
            (e->more || await(e, writers, err)) && (e->more || drain(e, messages_sql, false, err)) &&
@@ -325,17 +330,40 @@ static bool second_pass(struct erasing *e, struct error *err)
     return true;
 }
 
+/* *at: 0 there is no mark, 1 nothing is done, 2 the first pass is, 3 the rows are gone. */
+static bool look(struct erasing *e, int64_t *at, struct error *err)
+{
+    static const char sql[] =
+        "SELECT 1 + (sealed_at IS NOT NULL)::int + (rows_at IS NOT NULL)::int,"
+        "       (extract(epoch FROM asked_at) * 1000000)::bigint"
+        "  FROM study.forgotten WHERE team_id = $1 AND user_id = $2 AND $3 > 0";
+    struct pg_result *res = NULL;
+
+    *at = 0;
+    if (!run(e, sql, &res, err)) {
+        return false;
+    }
+    if (pg_rows(res) > 0) {
+        *at = pg_int(res, 0, 0);
+        e->asked_us = pg_int(res, 0, 1);
+    }
+    pg_result_destroy(&res);
+    return true;
+}
+
 bool forget_erase(struct pg *pg, const char *team_id, const char *user_id, int64_t budget_ms,
                   bool *gone, struct error *err)
 {
-    static const char stage[] =
-        "SELECT 1 + (sealed_at IS NOT NULL)::int + (rows_at IS NOT NULL)::int"
-        "  FROM study.forgotten WHERE team_id = $1 AND user_id = $2 AND $3 > 0";
-    struct erasing e = {pg, team_id, user_id, clock_boot_ms() + budget_ms, false};
-    int64_t at, open = 1;
+    struct erasing e = {
+        .pg = pg,
+        .team_id = team_id,
+        .user_id = user_id,
+        .ends_ms = clock_boot_ms() + budget_ms,
+    };
+    int64_t at, open = 1, finished;
 
     *gone = false;
-    if (!ask(&e, stage, &at, err)) {
+    if (!look(&e, &at, err)) {
         return false;
     }
     if (at == 0 || at == 3) {
@@ -349,6 +377,9 @@ bool forget_erase(struct pg *pg, const char *team_id, const char *user_id, int64
     if (e.more || open != 0) {
         return true;
     }
-    *gone = true;
-    return run(&e, finish_sql, NULL, err);
+    if (!ask(&e, finish_sql, &finished, err)) {
+        return false;
+    }
+    *gone = finished != 0; /* else it was asked for again meanwhile, or another was quicker */
+    return true;
 }
