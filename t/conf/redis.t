@@ -108,8 +108,8 @@ my $pending = 'study:{ingest}:pending';
     is(join(' ', sort keys %tried), join(' ', sort keys %sent), 'the doctor tries exactly what the scripts send');
 
     my $worker = $redis->client('study-worker');
-    is_deeply($worker->evalsha($worker->script_load($rights), 4, map { "study:{ingest}:doctor:$_" } 1 .. 4),
-        [], '... and the worker is refused none of it');
+    my @refused = $worker->evalsha($worker->script_load($rights), 4, map { "study:{ingest}:doctor:$_" } 1 .. 4);
+    is_deeply(\@refused, [], '... and the worker is refused none of it');
 }
 
 {
