@@ -79,6 +79,17 @@ subtest 'a scheduled reply waits for the morning, a triggered one does not' => s
     is_deeply([ map { $_->{text} } $out->dm($owl) ], [ 'by hand', 'of the schedule' ], 'once');
 };
 
+subtest 'a member whose zone is not known' => sub {
+    my $user = user();
+    $out->member($user);
+    $out->dbh->do('UPDATE study.member SET time_zone = NULL WHERE user_id = ?', undef, $user);
+    $out->dbh->do('UPDATE study.setting SET time_zone = ?', undef, $day);
+    restart(quiet_from => $from, quiet_until => $until);
+    my $notice = $out->reply(target => $user, hold => 1);
+    ok($out->wait_row('outbox', $notice, 'sent'), 'goes by the setting\'s');
+    $out->dbh->do('UPDATE study.setting SET time_zone = DEFAULT');
+};
+
 subtest 'mode = log sends nothing' => sub {
     my $user = user();
     $out->member($user, noticed => 0);
