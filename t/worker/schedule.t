@@ -78,10 +78,10 @@ sub record {
     my ($user, %set) = @_;
 
     my %m = (team => 'T1', channel => 'C1', text => 'Read two chapters of the book on queues.',
-        posted => '1 hour', accepted => '1 hour', digests => 1, consent => 'none', deleted => 0, files => '{}', %set);
+        posted => '1 hour', accepted => '1 hour', digests => 1, consent => 'none', deleted => 0, files => '{}', standing => undef, %set);
     $db->do(q{INSERT INTO study.team (team_id) VALUES (?) ON CONFLICT DO NOTHING}, undef, $m{team});
-    $db->do(q{INSERT INTO study.member (team_id, user_id, digests, consent) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING},
-        undef, $m{team}, $user, $m{digests}, $m{consent});
+    $db->do(q{INSERT INTO study.member (team_id, user_id, digests, consent, standing) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING},
+        undef, $m{team}, $user, @m{qw(digests consent standing)});
     my $ts = sprintf '%010d.%06d', 1700000000 + $seconds++, 100;
     $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, files, deleted, posted_at, accepted_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, now() - ?::interval, now() - ?::interval)},
@@ -181,6 +181,7 @@ sub owed {
     record('U12', text => "\x{c624}\x{b298} \x{cc45}\x{c744} \x{c77d}\x{c5c8}\x{c5b4}");
     record('U13', text => 'ok');
     record('U13');
+    record("U15\U$_", standing => $_) for qw(bot gone external person);
     record('U14', channel => 'CPRIVATE');       # stored while the setting allowed it
     $db->do(q{INSERT INTO study.channel (team_id, channel_id, private) VALUES ('T1', 'CPRIVATE', true), ('T1', 'C2', false)});
     record('U20', team => 'T2');
@@ -190,10 +191,10 @@ sub owed {
     my $before = time;
     my $first = firing($all, 'trigger:1');
     settled($first);
-    is(owed($first), 'U01:2 U03:1 U04:1 U08:1 U11:1 U13:1 U20:1', 'members with records of the last two days');
-    is(value('SELECT digests FROM study.firing WHERE firing_id = ?', $first), 7, '... counted in the row');
+    is(owed($first), 'U01:2 U03:1 U04:1 U08:1 U11:1 U13:1 U15PERSON:1 U20:1', 'members with records of the last two days');
+    is(value('SELECT digests FROM study.firing WHERE firing_id = ?', $first), 8, '... counted in the row');
     is(value(q{SELECT count(*) FROM study.digest WHERE firing_id = ? AND state = 'pending'
-        AND deadline BETWEEN created_at + interval '29 minutes' AND created_at + interval '31 minutes'}, $first), 7, '... with a deadline');
+        AND deadline BETWEEN created_at + interval '29 minutes' AND created_at + interval '31 minutes'}, $first), 8, '... with a deadline');
 
     my $again = firing($all, 'trigger:2');
     settled($again);
@@ -208,7 +209,7 @@ sub owed {
     is(owed($other), 'U01:1', "a channel's schedule sees that channel");
     my $week = firing($weekly, 'trigger:1');
     settled($week);
-    is(owed($week), 'U01:3 U03:1 U04:1 U08:1 U09:1 U11:1 U13:1', 'a weekly one eight days of its workspace');
+    is(owed($week), 'U01:3 U03:1 U04:1 U08:1 U09:1 U11:1 U13:1 U15PERSON:1', 'a weekly one eight days of its workspace');
 
     # More than two slices, with members who have nothing between them.
     $db->do(q{INSERT INTO study.member (team_id, user_id) SELECT 'T3', 'V' || lpad(i::text, 5, '0') FROM generate_series(1, 2500) i

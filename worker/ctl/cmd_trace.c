@@ -146,6 +146,13 @@ static bool tell_member(struct ctl *ctl, const struct pg_result *members, int ro
         story_add(story, "member", STORY_STOPPED, STR_NULL, "wants no digests (consent: %.*s)",
                   STR_ARG(pg_str(members, row, TU_CONSENT)));
     }
+    if (!str_is(pg_str(members, row, TU_STANDING), "person") &&
+        !(str_is(pg_str(members, row, TU_STANDING), "external") &&
+          config_bool(ctl->config, "privacy", "external_members"))) {
+        story_add(story, "member", STORY_STOPPED, STR_NULL,
+                  "gets no digests, being %.*s as Slack says",
+                  STR_ARG(pg_str(members, row, TU_STANDING)));
+    }
     return ok;
 }
 

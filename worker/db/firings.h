@@ -74,6 +74,7 @@ struct firing_slice_limits {
     int64_t deadline_ms;   /* of the digests, from now */
     bool overdue;          /* written down: the accept logs had not caught up */
     bool private_channels; /* what was stored of them while the setting was on */
+    bool external_members; /* those whom Slack says to be of another organisation */
 };
 
 enum firing_slice { FIRING_MORE, FIRING_DONE, FIRING_BUSY, FIRING_LOST };
@@ -82,7 +83,9 @@ enum firing_slice { FIRING_MORE, FIRING_DONE, FIRING_BUSY, FIRING_LOST };
  * The next slice of members, in a transaction of its own: a digest row for each that has records,
  * with its items. A record is a message that counts (study.is_record), of the schedule's workspace
  * and channel, accepted before T, posted within the kind's window (daily 48 hours, weekly 8 days),
- * and in no digest of the schedule. Members who want none, or said no, get none.
+ * and in no digest of the schedule. Members who want none, or said no, get none; nor do those whom
+ * Slack last said to be bots, to have left or, unless external_members says so, to be of another
+ * organisation.
  *
  * A firing by members' clocks is for those who go by its clock at that moment, and for the study
  * days that had ended by T and began within the window (daily two, weekly eight); so one who

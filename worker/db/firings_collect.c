@@ -96,7 +96,9 @@ static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct s
  * daily schedule none that a weekly one has had: Sunday's are told on Monday, and not once more on
  * Tuesday.
  */
-#define MEMBER "team_id, user_id, digests AND consent <> 'no' AS wanted"
+#define MEMBER                                                                                     \
+    "team_id, user_id, digests AND consent <> 'no' AND (COALESCE(standing, 'person') = 'person'"   \
+    " OR (standing = 'external' AND $22)) AS wanted"
 #define BEHIND "(team_id, user_id) > ($6, $7) AND ($4 IS NULL OR team_id = $4)"
 
 static const char slice_sql[] =
@@ -179,6 +181,7 @@ static bool collect(struct pg *pg, const struct firing_claim *claim, const struc
     pg_arg_str(args, scope->day_starts);
     pg_arg_str(args, scope->first_day);
     pg_arg_str(args, scope->end_day);
+    pg_arg_bool(args, limits->external_members);
     bool ok = pg_exec(pg, slice_sql, args, &res, err);
     if (ok && pg_rows(res) != 1) {
         ok = error_set(err, ERROR_LOST, "firing %lld is no longer ours",

@@ -90,7 +90,8 @@ void profile_destroy(struct profile **profile)
     }
 }
 
-/* A zone that PostgreSQL does not know is no better than the one that is there. */
+/* A zone that PostgreSQL does not know is no better than the one that is there. Somebody who left
+ * may come back, and gets no digest until then. */
 bool profile_keep(struct pg *pg, const char *team_id, const char *user_id,
                   const struct profile *profile, struct error *err)
 {
@@ -98,7 +99,8 @@ bool profile_keep(struct pg *pg, const char *team_id, const char *user_id,
         "UPDATE study.member"
         "   SET time_zone = COALESCE(NULLIF(study.valid_zone(NULLIF($3, ''), ''), ''), time_zone),"
         "       locale = COALESCE(NULLIF($4, ''), locale), standing = $5,"
-        "       profile_at = now(), profile_due = now() + interval '7 days'"
+        "       profile_at = now(), profile_due = now() +"
+        "           CASE WHEN $5 = 'gone' THEN interval '1 day' ELSE interval '7 days' END"
         " WHERE team_id = $1 AND user_id = $2";
     struct pg_args *args = pg_args_create();
     bool ok;

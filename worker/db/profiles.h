@@ -17,9 +17,9 @@ struct profile_wanted { /* strings are owned */
     char *user_id;
 };
 /*
- * Members whose profile is unknown or a week old, at most `limit` and few of one workspace, of
- * those that may be asked now. Each is given to one caller for five minutes: a profile that does
- * not come by then is asked for again.
+ * Members whose profile is unknown or a week old (a day, if they had left), at most `limit` and few
+ * of one workspace, of those that may be asked now. Each is given to one caller for five minutes: a
+ * profile that does not come by then is asked for again.
  */
 bool profiles_claim(struct pg *pg, int limit, struct profile_wanted **wanted, size_t *count,
                     struct error *err);

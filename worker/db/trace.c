@@ -170,6 +170,7 @@ bool trace_members(struct pg *pg, const char *user_id, struct pg_result **res, s
         pg,
         "SELECT t.team_id, COALESCE(m.digests, true), COALESCE(m.consent, 'none'), m.noticed_at,"
         " f.user_id IS NOT NULL,"
+        " COALESCE(m.standing, 'person'),"
         " to_char(now() AT TIME ZONE study.valid_zone(m.time_zone, 'UTC'), 'YYYY-MM-DD')"
         " FROM study.team t"
         " LEFT JOIN study.member m ON m.team_id = t.team_id AND m.user_id = $1"

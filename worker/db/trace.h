@@ -102,7 +102,15 @@ bool trace_schedules(struct pg *pg, const char *team_id, const char *channel_id,
 bool trace_applied(struct pg *pg, const char *id, struct pg_result **res, struct error *err);
 
 /* That user in every workspace that knows of them, or has forgotten them. */
-enum trace_member { TU_TEAM, TU_DIGESTS, TU_CONSENT, TU_NOTICED_AT, TU_FORGOTTEN, TU_TODAY };
+enum trace_member {
+    TU_TEAM,
+    TU_DIGESTS,
+    TU_CONSENT,
+    TU_NOTICED_AT,
+    TU_FORGOTTEN,
+    TU_STANDING,
+    TU_TODAY
+};
 bool trace_members(struct pg *pg, const char *user_id, struct pg_result **res, struct error *err);
 /* That day's, by the member's clock (day NULL: the newest): channel_id, ts, at most 200. */
 bool trace_day(struct pg *pg, const char *team_id, const char *user_id, const char *day,

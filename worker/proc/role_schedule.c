@@ -58,6 +58,7 @@ struct scheduler {
     int64_t renew_at_ms, clocks_at_ms;
     int64_t retention_s, give_up_s, sweep_at_ms, deadline_pg_ms;
     bool private_channels;
+    bool external_members;
     bool listening;
 };
 
@@ -196,6 +197,7 @@ static bool collect(struct scheduler *s, size_t i, bool *progress, struct error 
         .deadline_ms = s->deadline_ms,
         .overdue = held->overdue,
         .private_channels = s->private_channels,
+        .external_members = s->external_members,
     };
     enum firing_slice result;
     int64_t digests;
@@ -232,9 +234,12 @@ static void count_swept(const struct retention_counts *counts)
         const char *kind;
         int64_t rows;
     } kinds[] = {
-        {"message", counts->messages},       {"digest", counts->digests},
-        {"dead_event", counts->dead_events}, {"applied", counts->applied},
-        {"firing", counts->firings},         {"notice", counts->notices},
+        {"message", counts->messages},
+        {"digest", counts->digests},
+        {"dead_event", counts->dead_events},
+        {"applied", counts->applied},
+        {"firing", counts->firings},
+        {"notice", counts->notices},
         {"reply", counts->replies + counts->parked},
     };
 
@@ -400,6 +405,7 @@ int role_schedule(const struct role *role)
         .window_s = config_int(config, "schedule", "missed_window") / 1000,
         .deadline_ms = config_int(config, "digest", "deadline"),
         .private_channels = config_bool(config, "privacy", "private_channels"),
+        .external_members = config_bool(config, "privacy", "external_members"),
         .give_up_s = config_int(config, "deliver", "give_up") / 1000,
         .retention_s = config_int(config, "privacy", "retention") / 1000,
         .deadline_pg_ms = config_int(config, "postgres", "timeout"),
