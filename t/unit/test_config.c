@@ -202,6 +202,8 @@ static void faults_of_the_file(void **state)
     refuse("[redis]\nkey_prefix = a b\n", "expected 1 to 64 of A-Za-z0-9_.:-");
     refuse("[redis]\nkey_prefix = {a}\n", "expected 1 to 64 of");
     refuse("[redis]\nservers =\n", "w.conf:2: [redis] servers = : expected 1 to 16 items");
+    refuse("[deliver]\nonly = U1,U2\n", "w.conf:2: [deliver] only = U1,U2: expected at most 200");
+    refuse("[deliver]\nonly = U1 @kim\n", "w.conf:2: [deliver] only = U1 @kim: expected");
     refuse("[openai]\nstructured = xml\n", "expected json_schema, json_object or none");
     refuse("[openai]\ntemperature = 2.001\n", "expected 0 to 2, or empty");
     refuse("[openai]\ntemperature = 0.12345\n", "expected 0 to 2, or empty");

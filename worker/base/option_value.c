@@ -146,7 +146,11 @@ static bool list_fits(const struct option *o, const char *text)
     int64_t items = 0;
 
     while (*(text += strspn(text, " \t")) != '\0') {
-        text += strcspn(text, " \t");
+        for (size_t len = strcspn(text, " \t"); len > 0; len--, text++) {
+            if (o->choices != NULL && !in_set(*text, o->choices)) {
+                return false;
+            }
+        }
         items++;
     }
     return items >= o->min && items <= o->max;
@@ -256,7 +260,9 @@ void option_range(const struct option *o, char out[OPTION_RANGE_BYTES])
         break;
     case OPTION_LIST:
         put_length(&t, o);
-        text_adds(&t, " items, blank-separated");
+        text_addf(&t,
+                  o->choices != NULL ? " items of %s, blank-separated" : " items, blank-separated",
+                  o->choices);
         break;
     case OPTION_BOOL:
         text_adds(&t, "yes or no");

@@ -91,7 +91,7 @@ const struct option options[] = {
     {"deliver", "doubtful", OPTION_CHOICE, "settle", 0, 0, "settle|park", NULL, "A reply that may have been sent: look it up in the channel, or leave it to an operator."},
     {"deliver", "settle_after", OPTION_DURATION, "30s", 100 * MS, 1 * HOUR, NULL, NULL, "How long after its end a doubtful request is looked up in the channel."},
     {"deliver", "mode", OPTION_CHOICE, "live", 0, 0, "live|log", NULL, "log: nothing is sent; what would have been is logged, without its words."},
-    {"deliver", "only", OPTION_LIST, "", 0, 200, NULL, NULL, "A pilot: ids of the members and channels that replies are sent to, all others' are logged; empty: everybody."},
+    {"deliver", "only", OPTION_LIST, "", 0, 200, "A-Z0-9", NULL, "A pilot: ids of the members and channels that replies are sent to, all others' are logged; empty: everybody."},
     {"deliver", "quiet_from", OPTION_CLOCK, "22:00", 0, 0, NULL, NULL, "Scheduled direct messages wait from this time of the member ..."},
     {"deliver", "quiet_until", OPTION_CLOCK, "08:00", 0, 0, NULL, NULL, "... until this one; the same as quiet_from: they never wait."},
     {"deliver", "retract_sent", OPTION_BOOL, "no", 0, 0, NULL, NULL, "Delete a sent digest in Slack when a message that it was made from is deleted."},

@@ -30,7 +30,7 @@ struct option {
     enum option_type type;
     const char *value;      /* the default, as it would stand in the file */
     int64_t min, max;       /* of INT, SIZE, DURATION (ms), DECIMAL (thousandths), string length */
-    const char *choices;    /* CHOICE: "a|b|c"; STRING: the characters allowed, "A-Za-z0-9_" */
+    const char *choices;    /* CHOICE: "a|b|c"; STRING, LIST: the characters allowed, "A-Z0-9" */
     const char *vendor_env; /* e.g. SLACK_BOT_TOKEN, or NULL */
     const char *help;
 };
