@@ -320,6 +320,23 @@ subtest 'deleted while a post is in doubt' => sub {
     is($out->row('digest', $digest)->{state}, 'pending', 'the digest is made anew');
 };
 
+subtest 'turned off while a digest was in doubt, or being made' => sub {
+    my $user = user();
+    my $digest = $out->digest(user => $user);
+    $slack->clear_faults;
+    $slack->fault({ kind => 'cut_before', match => { method => 'chat.postMessage' }, count => 1 });
+    my $id = $out->reply(target => $user, digest => [ $digest, 1 ]);
+    ok($out->wait_row('outbox', $id, 'doubtful'), 'in doubt');
+    $out->dbh->do('UPDATE study.member SET digests = false WHERE user_id = ?', undef, $user);
+    ok($out->wait_row('outbox', $id, 'cancelled', 30), 'it had not arrived, and is not sent again');
+    my $late = $out->reply(target => $user, digest => [ $out->digest(user => $user), 1 ]);
+    ok($out->wait_row('outbox', $late, 'cancelled'), 'nor is one that was added since');
+    is($out->row('outbox', $late)->{error}, 'the member has turned digests off', 'the row says why');
+    is(scalar($out->dm($user)), 0, 'nothing arrived');
+    my $notice = $out->reply(target => $user);
+    ok($out->wait_row('outbox', $notice, 'sent'), 'a notice does');
+};
+
 subtest 'cancelled while its DM is opened' => sub {
     $slack->clear_faults;
     my $user = user();

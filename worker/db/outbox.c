@@ -99,6 +99,11 @@ static const char lock_lanes_sql[] =
 /* What may be asked for again and again is not looked up when it is in doubt. */
 #define REPEATABLE(row) row ".kind IN ('reaction', 'delete')"
 
+/* A digest of somebody who turned digests off while it was being made, sent or looked up. */
+#define UNWANTED                                                                                   \
+    "(o.kind = 'digest' AND EXISTS (SELECT FROM study.member m WHERE m.team_id = o.team_id"        \
+    "     AND m.user_id = o.target AND (NOT m.digests OR m.consent = 'no')))"
+
 static const char sending_sql[] =
     "WITH w AS ("
     "    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (id, token, channel)"
@@ -115,6 +120,7 @@ static const char sending_sql[] =
              "       AND (o.digest_id IS NULL"
              "            OR EXISTS (SELECT FROM study.digest d WHERE d.digest_id = o.digest_id"
              "                          AND d.source_version = o.source_version))"
+             "       AND NOT " UNWANTED
              "    RETURNING o.outbox_id, o.team_id, o.target, o.kind, o.lease_until"
              "), lanes AS ("
              "    UPDATE study.lane l SET next_at = clock_timestamp() + " PACE(
@@ -125,19 +131,21 @@ static const char sending_sql[] =
                       "SELECT outbox_id FROM sending";
 
 /*
- * Made from what is gone: nothing of it is sent. A digest that was left as it is because this reply
- * might have been on its way is made anew, now that it was not.
+ * Made from what is gone, or wanted no more: nothing of it is sent. A digest that was left as it is
+ * because this reply might have been on its way is made anew, now that it was not.
  */
 static const char outdated_sql[] =
     "WITH gone AS ("
     "    UPDATE study.outbox o"
     "       SET state = 'cancelled', body = NULL, claim_token = NULL, lease_until = NULL,"
-    "           done_at = now(), error = 'what it was made from has changed'"
+    "           done_at = now(), error = CASE WHEN " UNWANTED
+    "                THEN 'the member has turned digests off'"
+    "                ELSE 'what it was made from has changed' END"
     "      FROM unnest($1::bigint[], $2::text[]) AS w (id, token)"
     "     WHERE o.outbox_id = w.id AND o.claim_token = w.token::uuid AND o.state = 'pending'"
-    "       AND o.digest_id IS NOT NULL"
-    "       AND NOT EXISTS (SELECT FROM study.digest d WHERE d.digest_id = o.digest_id"
-    "                          AND d.source_version = o.source_version)"
+    "       AND (" UNWANTED "            OR (o.digest_id IS NOT NULL"
+    "                AND NOT EXISTS (SELECT FROM study.digest d WHERE d.digest_id = o.digest_id"
+    "                                   AND d.source_version = o.source_version)))"
     "    RETURNING o.team_id, o.target, o.digest_id"
     "), lanes AS ("
     "    UPDATE study.lane l SET due_at = now() FROM gone g"
