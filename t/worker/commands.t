@@ -113,6 +113,23 @@ subtest 'on and off' => sub {
     is(member('U000001')->{consent}, 'yes', 'a no that was said is taken back');
 };
 
+# Deliver holds the lane when it notes with the member that their notice has arrived.
+subtest 'off takes no lock that deliver comes to while it holds the lane' => sub {
+    my $dbh = $store->dbh;
+    my $blocked = q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'study-worker store' AND wait_event_type = 'Lock'};
+    $dbh->do("INSERT INTO study.lane (team_id, target) VALUES ('T0STUDY', 'U000001')");
+    $dbh->begin_work;
+    $dbh->do("SET LOCAL lock_timeout = '300ms'");
+    $dbh->selectall_arrayref("SELECT FROM study.lane WHERE target = 'U000001' FOR UPDATE");
+    $store->command(user_id => 'U000001', text => 'off', response_url => url());
+    ok(wait_for(sub { ($dbh->selectrow_array($blocked))[0] }, 20), 'it waits for the lane');
+    ok(eval { $dbh->do("UPDATE study.member SET noticed_at = now() WHERE user_id = 'U000001'") }, 'and not with the member\'s row in hand')
+        or $dbh->rollback;
+    $dbh->commit if !$dbh->{AutoCommit};
+    like((answer())[0], qr/껐어요/, 'off');
+    like((ask('U000001', 'on'))[0], qr/켰어요/, 'and on');
+};
+
 subtest 'today' => sub {
     like((ask('U000002', 'today'))[0], qr/아직 기록이 없어요/, 'nothing yet');
     my $first = message(user => 'U000002', channel => 'C0STUDY', text => 'Read chapter three of the book on trees.');

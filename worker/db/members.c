@@ -66,8 +66,8 @@ bool member_read(struct pg *pg, struct str team, struct str user, const char *fa
     "       AND d.next_at > now() AND d.attempts = 0"                                              \
     ") SELECT pg_notify('study_digest', '') FROM m"
 
-/* Lane before reply, as everywhere; what is in a process' hands is left to deliver's second look.
- */
+/* Lane before reply and member, as in deliver. What is in a process' hands by then is left to
+ * deliver, which asks again before it sends. */
 static const char hold_back_sql[] =
     "WITH l AS MATERIALIZED ("
     "    SELECT team_id, target FROM study.lane WHERE team_id = $1 AND target = $2 FOR UPDATE"
@@ -94,8 +94,11 @@ bool member_switch(struct pg *pg, struct str team, struct str user, bool on, boo
 
     pg_arg_bool(args, on);
     pg_arg_bool(args, opt_in);
-    return run(pg, sql, args, NULL, err) &&
-           (on || run(pg, hold_back_sql, member_args(team, user), NULL, err));
+    if (!on && !run(pg, hold_back_sql, member_args(team, user), NULL, err)) {
+        pg_args_destroy(&args);
+        return false;
+    }
+    return run(pg, sql, args, NULL, err);
 }
 
 bool member_consents(struct pg *pg, struct str team, struct str user, struct error *err)
