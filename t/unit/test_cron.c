@@ -1,8 +1,11 @@
 /*
- * schedule/cron, schedule/zone. With arguments this program prints firings instead, for
- * t/worker/cron.t, which reckons them by other means:
+ * schedule/cron, schedule/zone. With arguments this program prints firings
+ * instead, for t/worker/cron.t, which reckons them by other means:
  *
- *   test_cron walk ZONE FROM UNTIL LINE    Unix times, one a line, FROM < t <= UNTIL
+ *   test_cron walk ZONE FROM UNTIL LINE [HOUR MINUTE]
+ *
+ * Unix times, one a line, FROM < t <= UNTIL; with an hour and a minute the
+ * line's days at that time.
  */
 #include "unit.h"
 
@@ -137,7 +140,8 @@ static void days(void **state)
     FIRES("0 0 13 * FRI", "UTC", "2026-03-01 00:00", "2026-03-06 00:00", "2026-03-13 00:00",
           "2026-03-20 00:00", "2026-03-27 00:00", "2026-04-03 00:00", "2026-04-10 00:00",
           "2026-04-13 00:00");
-    /* A field that begins with * is not restricted: both must match. Odd days that are Mondays. */
+    /* A field that begins with * is not restricted: both must match. Odd days
+     * that are Mondays. */
     FIRES("0 0 */2 * MON", "UTC", "2026-03-01 00:00", "2026-03-09 00:00", "2026-03-23 00:00");
     FIRES("0 9 * * 1", "Asia/Seoul", "2026-11-22 23:59", "2026-11-23 00:00", "2026-11-30 00:00");
 }
@@ -145,7 +149,8 @@ static void days(void **state)
 static void gaps(void **state)
 {
     (void)state;
-    /* 02:00 to 03:00 is missing on 8 March 2026: the first instant after is 07:00 UTC. */
+    /* 02:00 to 03:00 is missing on 8 March 2026: the first instant after is 07:00
+     * UTC. */
     FIRES("30 2 * * *", "America/New_York", "2026-03-07 12:00", "2026-03-08 07:00",
           "2026-03-09 06:30");
     FIRES("0,15,30 2 * * *", "America/New_York", "2026-03-07 12:00", "2026-03-08 07:00",
@@ -230,7 +235,9 @@ static void zones(void **state)
     assert_null(getenv("TZ"));
 }
 
-static int walk(const char *zone, int64_t t, int64_t until, const char *line)
+/* hour, minute: NULL where the line's own are meant. */
+static int walk(const char *zone, int64_t t, int64_t until, const char *line, const char *hour,
+                const char *minute)
 {
     struct cron cron;
     struct error err;
@@ -238,6 +245,9 @@ static int walk(const char *zone, int64_t t, int64_t until, const char *line)
     if (!zone_exists(zone) || !cron_parse(&cron, str_of(line), &err)) {
         fprintf(stderr, "bad zone or line\n");
         return EXIT_FAILURE;
+    }
+    if (hour != NULL) {
+        cron_set_time(&cron, (unsigned)atoi(hour), (unsigned)atoi(minute));
     }
     for (int64_t next; cron_next(&cron, zone, t, &next) && next <= until; t = next) {
         if (next <= t) {
@@ -257,8 +267,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(zones),
     };
 
-    if (argc == 6 && strcmp(argv[1], "walk") == 0) {
-        return walk(argv[2], atoll(argv[3]), atoll(argv[4]), argv[5]);
+    if ((argc == 6 || argc == 8) && strcmp(argv[1], "walk") == 0) {
+        return walk(argv[2], atoll(argv[3]), atoll(argv[4]), argv[5], argc == 8 ? argv[6] : NULL,
+                    argc == 8 ? argv[7] : NULL);
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

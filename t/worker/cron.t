@@ -109,31 +109,68 @@ sub firings {
     return [ sort { $a <=> $b } grep { $_ > $from && $_ <= $until } keys %found ];
 }
 
+# The first of the two that differ, if any do.
+sub same_firings {
+    my ($got, $want) = @_;
+
+    return 1 if "@$got" eq "@$want";
+    my ($i) = grep { ($got->[$_] // 0) != ($want->[$_] // 0) } 0 .. ($#$got > $#$want ? $#$got : $#$want);
+    diag("firing $i: got ", map { defined $_ ? scalar gmtime $_ : 'none' } $got->[$i]);
+    diag("firing $i: reckoned ", map { defined $_ ? scalar gmtime $_ : 'none' } $want->[$i]);
+    diag('got ' . @$got . ', reckoned ' . @$want);
+    return 0;
+}
+
+sub walk {
+    open my $walk, '-|', $program, 'walk', @_ or die "$program: $!";
+    chomp(my @got = <$walk>);
+    close $walk or die "$program failed";
+    return \@got;
+}
+
+# Times that members chose, in place of the line's: each quarter of the hours in which a clock
+# changes, where times are missing or come twice, and the ends of the day. The lines' own hours, days
+# that need one of two and a * for hours must not show through.
+my @chosen = ((map { my $h = $_; map { [ $h, $_ ] } 0, 15, 30, 45 } 0 .. 3), [ 8, 30 ], [ 12, 1 ], [ 23, 59 ]);
+my @member_lines = (
+    [ '30 8 * * 2-7',  times => [ grep { $_->[0] == 2 } @chosen ], @all, week => [ 0, 2 .. 6 ] ],
+    [ '*/5 * * * SUN', times => \@chosen, @all, week => [0] ],
+    [ '0 9,21 1-7 * SUN', times => \@chosen, @all, days => [ 1 .. 7 ], week => [0], either => 1 ],
+);
+
+my %odd;    # zone: times that do not exist, and that come twice, among those reckoned
 my %changes = map { $_ => 0 } @zones;
 for my $zone (@zones) {
     my $spans = spans_of($zone);
     $changes{$zone} = @$spans - 1;
     for my $line (@lines) {
         my ($text, %want) = @$line;
-        open my $walk, '-|', $program, 'walk', $zone, $from, $until, $text or die "$program: $!";
-        chomp(my @got = <$walk>);
-        close $walk or die "$program failed";
-        my $want = firings($spans, %want);
-
-        my $same = @got == @$want;
-        for my $i (0 .. $#got) {
-            last if !$same;
-            next if $got[$i] == $want->[$i];
-            $same = 0;
-            diag("firing $i: got " . gmtime($got[$i]) . ', reckoned ' . gmtime($want->[$i]));
+        my ($got, $want) = (walk($zone, $from, $until, $text), firings($spans, %want));
+        ok(same_firings($got, $want) && @$got, "$zone: $text: " . @$got . ' firings');
+    }
+    for my $line (@member_lines) {
+        my ($text, %want) = @$line;
+        my @wrong;
+        for my $time (@{ $want{times} }) {
+            my ($hour, $minute) = @$time;
+            my $want = firings($spans, %want, hours => [$hour], minutes => [$minute]);
+            push @wrong, sprintf '%02d:%02d', @$time if !same_firings(walk($zone, $from, $until, $text, @$time), $want);
+            for my $at (@$want) {
+                my ($in) = grep { $at >= $_->[0] && $at < $_->[1] } @$spans;
+                my $local = $at + $in->[2];
+                $odd{$zone}{missing}++ if $local % 86400 != 3600 * $hour + 60 * $minute;
+                $odd{$zone}{twice}++ if instants($spans, $local) == 2;
+            }
         }
-        ok($same && @got, "$zone: $text: " . @got . ' firings')
-            or diag('got ' . @got . ', reckoned ' . @$want);
+        is("@wrong", '', "$zone: $text, at " . @{ $want{times} } . ' times of members');
     }
 }
 
 # That the years chosen hold what they were chosen for.
 is_deeply(\%changes, { 'Asia/Seoul' => 0, 'Asia/Kathmandu' => 0,
     map { $_ => 20 } qw(America/New_York Europe/Berlin Australia/Lord_Howe) }, 'clock changes');
+is_deeply([ sort keys %odd ], [ sort grep { $changes{$_} } @zones ], 'times of members met clock changes where there are any');
+cmp_ok(($odd{$_}{missing} // 0), '>', 10, "$_: times that do not exist") for sort keys %odd;
+cmp_ok(($odd{$_}{twice} // 0), '>', 10, "$_: times that come twice") for sort keys %odd;
 
 done_testing;
