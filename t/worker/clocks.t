@@ -185,7 +185,7 @@ my $daily = schedule('daily', cron => '30 8 * * *');
     for my $hour (0 .. 24 * 21) {
         my $now = value(q{SELECT (to_timestamp(?) AT TIME ZONE 'UTC')::text}, $at + 3600 * $hour);
         $all{ record('U9', $now, 'UTC') } = $hour if $hour < 24 * 18;
-        # Two moves within two days could put off every morning for longer than that.
+        # Moves come once in two days here; what holds for two within a day is below.
         member('U9', $zones[ rand @zones ]), $moved = $hour if $hour - $moved > 48 && rand() < 0.04;
         my $in = value(q{SELECT time_zone FROM study.member WHERE user_id = 'U9'});
         next if value(q{SELECT to_char(to_timestamp(?) AT TIME ZONE ?, 'HH24')}, $at + 3600 * $hour, $in) ne '08';
@@ -194,6 +194,50 @@ my $daily = schedule('daily', cron => '30 8 * * *');
         $got{$_}++ for split /,/, $found // '';
     }
     is_deeply([ grep { ($got{$_} // 0) != 1 } sort { $a <=> $b } keys %all ], [], "who changes zones at random has each record in one digest (seed $seed)");
+}
+
+# --- there and back within two days ---------------------------------------------------------
+
+# A record an hour from the 3rd, 00:00 UTC; the last morning was in Seoul, Monday the 5th.
+sub hourly {
+    my ($user) = @_;
+    return map { record($user, value(q{SELECT (timestamp '2026-01-03' + make_interval(hours => ?))::text}, $_), 'UTC') } 0 .. 24 * 4 - 1;
+}
+
+sub told {
+    my ($user, @said) = @_;
+    return map { /\b$user:(\S+)/ ? split /,/, $1 : () } @said;
+}
+
+{
+    # Away from before Seoul's Tuesday morning until before New York's: the longest without one.
+    member('U10', 'Asia/Seoul');
+    my @all = hourly('U10');
+    my @got = fire($daily, '2026-01-05 08:30', 'Asia/Seoul', undef);
+    member('U10', 'America/New_York');
+    is(fire($daily, '2026-01-06 08:30', 'Asia/Seoul', undef), '', 'who is in New York has no morning in Seoul');
+    member('U10', 'Asia/Seoul');
+    is(fire($daily, '2026-01-06 08:30', 'America/New_York', undef), '', '... and none there, when back before it');
+    push @got, fire($daily, '2026-01-07 08:30', 'Asia/Seoul', undef);
+    # From Saturday's day, 17:00 UTC of the 2nd, to Tuesday's end, 17:00 UTC of the 6th.
+    is_deeply([ sort { $a <=> $b } told('U10', @got) ], [ sort { $a <=> $b } @all[ 0 .. 88 ] ], 'there and back without a morning away: each record once');
+}
+
+{
+    # On to a third zone, before a morning in the second: 57 hours without one.
+    $db->do('DELETE FROM study.firing');
+    my $weekly = schedule('week-of-moves', kind => 'weekly', cron => '30 8 * * 1', paused => 1);
+    member('U11', 'Asia/Seoul');
+    my @all = hourly('U11');
+    my @got = fire($daily, '2026-01-05 08:30', 'Asia/Seoul', undef);
+    member('U11', 'Europe/London');
+    push @got, fire($daily, '2026-01-07 08:30', 'Europe/London', undef);
+    my %told = map { $_ => 1 } told('U11', @got);
+    my @missed = grep { !$told{$_} } @all;
+    is_deeply(\@missed, [ @all[ 41 .. 49 ] ], 'what is older than the two study days before that morning is in no daily one');
+    my %week = map { $_ => 1 } told('U11', fire($weekly, '2026-01-12 08:30', 'Europe/London', undef));
+    is_deeply([ grep { !$week{$_} } @missed ], [], '... and the week tells it');
+    $db->do('DELETE FROM study.schedule WHERE schedule_id = ?', undef, $weekly);
 }
 
 # --- clocks that change -----------------------------------------------------------------------

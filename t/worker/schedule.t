@@ -249,6 +249,19 @@ sub owed {
     ok($seen, 'one that waits does not delay another') or diag($@);
     is(state_of($waits), 'waiting', '... and still waits');
 
+    # Of members' clocks the same: the clock's own firing waits, and another goes past it.
+    my $hours = schedule('hours', scope => 'member', next_at => undef, paused => 1);
+    $db->do(q{INSERT INTO study.schedule_clock (schedule_id, zone, time_zone) VALUES (?, '', 'UTC'), (?, 'Asia/Seoul', 'Asia/Seoul')}, undef, $hours, $hours);
+    $db->do(q{INSERT INTO study.member (team_id, user_id, time_zone) VALUES ('T1', 'UHOURS', 'Asia/Seoul')});
+    record('UHOURS', posted => '40 hours', accepted => '40 hours');
+    my @clock = map { my ($zone, $state) = @$_; value(q{INSERT INTO study.firing (schedule_id, time_zone, fire_at, state) VALUES (?, ?, now(), ?) RETURNING firing_id}, $hours, $zone, $state) }
+        [ 'UTC', 'waiting' ], [ 'Asia/Seoul', 'collecting' ];
+    $db->do(q{NOTIFY study_firing});
+    $seen = eval { settled($clock[1]); 1 };
+    ok($seen, "a clock's firing that waits does not delay another clock's") or diag($@);
+    is(owed($clock[1]), 'UHOURS:1', '... which has what its members wrote');
+    is(state_of($clock[0]), 'waiting', '... and still waits');
+
     # What comes after the mark does not count.
     $worker->write_config({ store => { processes => 1 } });
     $worker->proc->signal('HUP');
@@ -278,10 +291,18 @@ sub owed {
     $trigger->('q1', 'k1', 'late');
     $trigger->('q2', 'k1', 'late');
     $trigger->('q3', '', 'late');
+    record('UHOURS');
+    $trigger->('q5', 'k5', 'hours');
+    $trigger->('q6', 'k5', 'hours');
     $trigger->('q4', 'k4', 'nobody');
     wait_for { $client->llen('study:{ingest}:control') == 0 && value(q{SELECT count(*) FROM study.dead_event WHERE reason = 'unknown_schedule'}) } 20, 'triggers to be stored';
     is(value(q{SELECT string_agg(trigger_key, ' ' ORDER BY trigger_key) FROM study.firing WHERE schedule_id = ? AND fire_at > now() - interval '1 hour'
         AND trigger_key !~ '^trigger:[123]$'}, $late), 'trigger:k1 trigger:q3', 'one firing a key, or a request');
+    is(value(q{SELECT string_agg(trigger_key, ' ') FROM study.firing WHERE schedule_id = ? AND trigger_key IS NOT NULL}, $hours), 'trigger:k5', "... of a schedule by members' clocks too");
+    my $by_hand = value(q{SELECT firing_id FROM study.firing WHERE schedule_id = ? AND trigger_key IS NOT NULL}, $hours);
+    settled($by_hand);
+    like(owed($by_hand), qr/\bUHOURS:1\b/, '... and it tells what was written up to now, once');
+    is(value(q{SELECT count(*) FROM study.digest WHERE schedule_id = ? AND user_id = 'UHOURS'}, $hours), 2, '... nobody gets it twice');
     is(value(q{SELECT count(*) FROM study.dead_event WHERE reason = 'unknown_schedule'}), 1, 'an unknown schedule is kept as dead');
     wait_for { !value(q{SELECT count(*) FROM study.firing WHERE state <> 'done' AND schedule_id = ?}, $late) } 20, 'the triggers to be done';
     $worker->stop;

@@ -89,7 +89,9 @@ enum firing_slice { FIRING_MORE, FIRING_DONE, FIRING_BUSY, FIRING_LOST };
  *
  * A firing by members' clocks is for those who go by its clock at that moment, and for the study
  * days that had ended by T and began within the window (daily two, weekly eight); so one who
- * changes zones or times between two firings finds everything in the next. A trigger of the same
+ * changes zones or times once between two firings, or there and back, finds everything in the next.
+ * Two changes to elsewhere can put more than 48 hours between two daily firings: what is older than
+ * the window then is the weekly one's. A trigger of the same
  * schedule is for all its members and up to T. What a weekly one has had is not digested by a daily
  * one again.
  *
