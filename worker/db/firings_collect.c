@@ -92,25 +92,29 @@ static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct s
  * (a value, where NOT EXISTS would be a join), and each digest has its number before its row.
  *
  * A firing by members' clocks walks those who go by its own: the index has them together, so that a
- * thousand clocks cost no more than one. It takes whole study days, those that had ended; and of a
- * daily schedule none that a weekly one has had: Sunday's are told on Monday, and not once more on
- * Tuesday.
+ * thousand clocks cost no more than one. The cursor is compared with the clock in front of it, so
+ * that the index of all members by key is none to begin with: the planner takes what is behind a
+ * cursor for nothing, when there is one workspace. It takes whole study days, those that had ended;
+ * and of a daily schedule none that a weekly one has had: Sunday's are told on Monday, and not once
+ * more on Tuesday.
  */
 #define MEMBER                                                                                     \
     "team_id, user_id, digests AND consent <> 'no' AND (COALESCE(standing, 'person') = 'person'"   \
     " OR (standing = 'external' AND $22)) AS wanted"
-#define BEHIND "(team_id, user_id) > ($6, $7) AND ($4 IS NULL OR team_id = $4)"
+#define THEIRS "($4 IS NULL OR team_id = $4)"
 
 static const char slice_sql[] =
     "WITH slice AS MATERIALIZED ("
-    "  (SELECT " MEMBER " FROM study.member WHERE $15 IS NULL AND " BEHIND
-    "   ORDER BY team_id, user_id LIMIT $8)"
+    "  (SELECT " MEMBER " FROM study.member WHERE $15 IS NULL"
+    "    AND (team_id, user_id) > ($6, $7) AND " THEIRS "   ORDER BY team_id, user_id LIMIT $8)"
     "  UNION ALL"
     "  (SELECT m.* FROM unnest($15::text::text[]) AS z (name) CROSS JOIN LATERAL ("
     "    SELECT " MEMBER " FROM study.member"
     "    WHERE COALESCE(time_zone, '') = z.name"
     "     AND COALESCE(digest_time, '24:00'::time) = COALESCE($16::text::time, '24:00'::time)"
-    "     AND " BEHIND "    ORDER BY team_id, user_id LIMIT $8) m"
+    "     AND (COALESCE(time_zone, ''), COALESCE(digest_time, '24:00'::time), team_id, user_id)"
+    "      > (z.name, COALESCE($16::text::time, '24:00'::time), $6, $7) AND " THEIRS
+    "    ORDER BY team_id, user_id LIMIT $8) m"
     "   ORDER BY team_id, user_id LIMIT $8)),"
     " records AS MATERIALIZED ("
     "  SELECT nextval('study.digest_digest_id_seq') AS digest_id, s.team_id, s.user_id,"
