@@ -157,7 +157,7 @@ for my $file (qw(study.conf nginx-example.conf)) {
     $text =~ s{/etc/study-tracker/}{$DIR/}g;
     $text =~ s{/var/log/nginx/}{$DIR/}g;
     $text =~ s{/run/nginx.pid}{$DIR/nginx.pid}g;
-    $text =~ s{modules/ngx_http_study_module.so}{@{[ root_dir() ]}/build/ngx_http_study_module.so};
+    $text =~ s{modules/ngx_http_study_module.so}{(split ' ', $ENV{TEST_NGINX_LOAD_MODULES})[-1]}e;
     $text =~ s{^user .*\n}{}m;
     my $temp = join '', map { "    ${_}_temp_path $DIR/$_;\n" } qw(client_body proxy fastcgi uwsgi scgi);
     $text =~ s{^http \{\n}{http \{\n$temp}m;
