@@ -81,6 +81,20 @@ subtest deliver => sub {
     ok($out->wait_row('outbox', $held, 'sent'), '... it is sent');
 };
 
+# Claimed before the pause, ready to be sent after it: it does not leave.
+subtest 'what deliver has in hand' => sub {
+    $out->slack->fault({ kind => 'delay', seconds => 2, match => { method => 'conversations.open', contains => 'U000007P' }, count => 1 });
+    my $held = $out->reply(target => 'U000007P', text => 'stopped on its way');
+    ok(wait_for(sub { grep { index($_->{body}, 'U000007P') >= 0 } $out->slack->received('conversations.open') }, 10), 'its DM is being opened');
+    is(($ctl->('pause', 'deliver'))[0], 0, 'deliver is paused');
+    sleep 4;
+    my $row = $out->row('outbox', $held);
+    is_deeply([ @$row{qw(state claim_token attempts)} ], [ 'pending', undef, 0 ], 'it was given back, untried');
+    is(scalar(() = $out->dm('U000007P')), 0, '... and not sent');
+    is(($ctl->('resume', 'deliver'))[0], 0, 'resumed');
+    ok($out->wait_row('outbox', $held, 'sent', 5), '... it is sent at once, not when its lease would have ended');
+};
+
 subtest digest => sub {
     is(($ctl->('pause', 'digest', '--team', 'T0OTHER', '--until', '2099-01-01T00:00Z'))[0], 0, 'one workspace is paused until then');
     is($out->value('SELECT until FROM study.pause'), '2099-01-01 00:00:00+00', '... as told');
@@ -111,6 +125,22 @@ subtest 'what stands ready' => sub {
     is(scalar(grep { index($_->{body}, 'words of a paused workspace') >= 0 } $out->openai->received('chat/completions')), 0, '... and not asked');
     $ctl->('resume', 'digest', '--team', 'T0OTHER');
     ok($out->wait_row('digest', $second, 'made', 30), 'resumed, it is made');
+};
+
+# Nor is the second question about an answer that will not do.
+subtest 'what would be repaired' => sub {
+    $out->openai->set(delay => 2);
+    $out->openai->fault({ kind => 'half_json', match => { contains => 'mended words' }, count => 1 });
+    my $asked = sub { scalar grep { index($_->{body}, 'mended words') >= 0 } $out->openai->received('chat/completions') };
+    my $id = $out->digest(user => 'U000008P', texts => ['these are mended words']);
+    ok(wait_for(sub { $asked->() }, 15), 'it is asked');
+    is(($ctl->('pause', 'digest'))[0], 0, 'digest is paused');
+    ok($out->wait_row('digest', $id, 'pending', 10), 'it was put back');
+    sleep 1.5;
+    is($asked->(), 1, '... after the one call');
+    $out->openai->set(delay => 0);
+    $ctl->('resume', 'digest');
+    ok($out->wait_row('digest', $id, 'made', 30), 'resumed, it is made');
 };
 
 # --- schedules ---------------------------------------------------------------------------------

@@ -109,8 +109,8 @@ bool digest_request_hash(struct pg *pg, struct str request, char hash[static 65]
 
 /*
  * To be looked at just before the model is asked. fresh[i]: works[i] is still ours, nothing of what
- * it was made from has been deleted, the member has not said no since it was claimed, and the
- * workspace is not paused.
+ * it was made from has been deleted, the member has not said no since it was claimed, and
+ * neither the role nor the workspace is paused.
  */
 bool digests_fresh(struct pg *pg, struct digest_work *const *works, size_t count, bool opt_in,
                    bool *fresh, struct error *err);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "db/pauses.h"
+
 #define REST_ROWS 1000
 
 /*
@@ -60,9 +62,7 @@ bool digests_fresh(struct pg *pg, struct digest_work *const *works, size_t count
         "                     AND d.source_version = w.version"
         "  JOIN study.member m USING (team_id, user_id)"
         " WHERE m.digests AND m.consent <> 'no' AND (NOT $4 OR m.consent = 'yes')"
-        "   AND NOT EXISTS (SELECT FROM study.pause p"
-        "                    WHERE p.role = 'digest' AND p.team_id = d.team_id"
-        "                      AND (p.until IS NULL OR p.until > now()))";
+        "   AND NOT " PAUSED_SQL("digest", "d.team_id");
     struct pg_array *arrays[3];
     struct pg_args *args = args_of(works, count, arrays);
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "db/pauses.h"
+
 static bool exec_arrays(struct pg *pg, const char *sql, struct pg_array *const *arrays, size_t n,
                         struct pg_result **res, struct error *err)
 {
@@ -104,6 +106,8 @@ static const char lock_lanes_sql[] =
     "(o.kind = 'digest' AND EXISTS (SELECT FROM study.member m WHERE m.team_id = o.team_id"        \
     "     AND m.user_id = o.target AND (NOT m.digests OR m.consent = 'no')))"
 
+#define PAUSED PAUSED_SQL("deliver", "o.team_id")
+
 static const char sending_sql[] =
     "WITH w AS ("
     "    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (id, token, channel)"
@@ -120,7 +124,7 @@ static const char sending_sql[] =
              "       AND (o.digest_id IS NULL"
              "            OR EXISTS (SELECT FROM study.digest d WHERE d.digest_id = o.digest_id"
              "                          AND d.source_version = o.source_version))"
-             "       AND NOT " UNWANTED
+             "       AND NOT " UNWANTED "       AND NOT " PAUSED
              "    RETURNING o.outbox_id, o.team_id, o.target, o.kind, o.lease_until"
              "), lanes AS ("
              "    UPDATE study.lane l SET next_at = clock_timestamp() + " PACE(
@@ -167,6 +171,17 @@ static const char cancelled_sql[] =
     "  JOIN study.outbox o ON o.outbox_id = w.id AND o.claim_token = w.token::uuid"
     " WHERE o.state = 'cancelled' AND l.team_id = o.team_id AND l.target = o.target";
 
+/* Paused since the claim: as it was before that, to be claimed when somebody says resume. */
+static const char paused_sql[] =
+    "WITH back AS ("
+    "    UPDATE study.outbox o SET claim_token = NULL, lease_until = NULL, attempts = attempts - 1"
+    "      FROM unnest($1::bigint[], $2::text[]) AS w (id, token)"
+    "     WHERE o.outbox_id = w.id AND o.claim_token = w.token::uuid"
+    "       AND o.state IN ('pending', 'doubtful') AND " PAUSED " RETURNING o.team_id, o.target"
+    ")"
+    "UPDATE study.lane l SET due_at = GREATEST(now(), l.next_at) FROM back b"
+    " WHERE l.team_id = b.team_id AND l.target = b.target";
+
 static bool mark_sending(struct pg *pg, struct pg_array *const *a, int64_t lease_ms,
                          struct outbox_work *const *works, size_t count, bool *go,
                          struct error *err)
@@ -186,7 +201,8 @@ static bool mark_sending(struct pg *pg, struct pg_array *const *a, int64_t lease
         }
     }
     ok = ok && ((size_t)pg_rows(res) == count || (exec_arrays(pg, outdated_sql, a, 2, NULL, err) &&
-                                                  exec_arrays(pg, cancelled_sql, a, 2, NULL, err)));
+                                                  exec_arrays(pg, cancelled_sql, a, 2, NULL, err) &&
+                                                  exec_arrays(pg, paused_sql, a, 2, NULL, err)));
     pg_result_destroy(&res);
     pg_args_destroy(&args);
     return ok;

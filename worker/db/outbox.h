@@ -94,9 +94,9 @@ bool outbox_claim(struct pg *pg, const struct outbox_terms *terms, struct outbox
 
 /*
  * Says `sending` for all of them, in one transaction of its own; leases begin anew, lanes are
- * closed for a second. go[i]: still ours, made from what is still there and, of a digest, wanted;
- * otherwise drop the work (what is outdated or unwanted has been cancelled). channels[i]: where
- * each will be posted.
+ * closed for a second. go[i]: still ours, made from what is still there, of a digest wanted, and
+ * not paused; otherwise drop the work (what is outdated or unwanted has been cancelled, what is
+ * paused given back). channels[i]: where each will be posted.
  */
 bool outbox_sending(struct pg *pg, struct outbox_work *const *works, const char *const *channels,
                     size_t count, int64_t lease_ms, bool *go, struct error *err);

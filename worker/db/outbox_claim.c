@@ -8,13 +8,11 @@
 #include <stdlib.h>
 
 #include "db/lanes.h"
+#include "db/pauses.h"
 
 #define RESPONSES "l.target LIKE 'response-%'"
 
-#define NOT_PAUSED                                                                                 \
-    " AND NOT EXISTS (SELECT FROM study.pause p"                                                   \
-    "                  WHERE p.role = 'deliver' AND p.team_id IN ('', l.team_id)"                  \
-    "                    AND (p.until IS NULL OR p.until > now()))"
+#define NOT_PAUSED " AND NOT " PAUSED_SQL("deliver", "l.team_id")
 
 /* They need no token, and no method's limit holds them. */
 static const char lock_responses_sql[] =
