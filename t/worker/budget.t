@@ -105,6 +105,25 @@ subtest 'what a dead process had reserved comes back' => sub {
     cmp_ok(budget()->{tokens}, '<=', $LIMIT, 'within the limit');
 };
 
+sub set_used { $out->dbh->do("UPDATE study.budget SET prompt_tokens = ? - completion_tokens, gone_at = NULL WHERE month = date_trunc('month', now() AT TIME ZONE 'UTC')::date", undef, shift) }
+
+subtest 'an answer that is to be repaired is paid for first' => sub {
+    my $asked = sub { my ($word) = @_; return map { my $b = $_->{body}; utf8::encode($b) if utf8::is_utf8($b); length $b } grep { index($_->{body}, $word) >= 0 } $openai->received('chat/completions') };
+    my @ids;
+    set_used($LIMIT / 4);
+    for my $word (qw(repaircase1 repaircase2)) {
+        $openai->fault({ kind => 'half_json', match => { contains => $word }, count => 1 });
+        push @ids, $out->digest(user => user(), texts => ["$word was studied"]);
+        all_made($ids[-1]);
+        # what the second call reserves would fit, had the first cost nothing
+        set_used($LIMIT - ($asked->($word))[1] - 500 - 10) if $word eq 'repaircase1';
+    }
+    my @rows = map { $out->row('digest', $_) } @ids;
+    is_deeply([ map { $_->{origin} } @rows ], [qw(model factual)], 'the second is made without');
+    is(scalar $asked->('repaircase2'), 1, 'after one call');
+    cmp_ok(budget()->{tokens}, '<=', $LIMIT, 'within the limit');
+};
+
 subtest 'limits that are raised' => sub {
     $out->dbh->do("UPDATE study.budget SET prompt_tokens = $LIMIT WHERE month = date_trunc('month', now() AT TIME ZONE 'UTC')::date");
     my ($row) = all_made($out->digest(user => user(), texts => ['one note too many']));

@@ -145,10 +145,33 @@ subtest 'a part that was answered is not asked again' => sub {
     $out->dbh->do('UPDATE study.digest SET lease_until = now() WHERE digest_id = ?', undef, $id);
     is(made($id, 30)->{origin}, 'model', 'made by the next process');
     is(scalar calls_for('partday record'), 5, 'four parts, and the last one again');
-    my $version = $out->row('digest', $id)->{source_version};
-    ok($out->row('digest', $id)->{parts}, 'the parts are kept');
-    $out->dbh->do('UPDATE study.digest SET source_version = source_version + 1, result = NULL WHERE digest_id = ?', undef, $id);
+    is($out->row('digest', $id)->{parts}, undef, 'the parts are kept no longer than they serve');
+};
+
+subtest 'parts go with the messages that they tell of' => sub {
+    $openai->fault({ kind => 'stall', seconds => 60, match => { contains => 'goneday record 25 ' }, count => 1 });
+    my $id = $out->digest(user => user(), texts => long_day('goneday'), deadline => '5 min');
+    ok(wait_for(sub { calls_for('goneday record 25 ') }, 20), 'the last part is asked for');
+    ok($out->row('digest', $id)->{parts}, 'the others are kept');
+    $out->dbh->do('UPDATE study.digest SET source_version = source_version + 1 WHERE digest_id = ?', undef, $id);
     is($out->row('digest', $id)->{parts}, undef, 'until a message of theirs changes');
+    kill KILL => $out->pids('digest');
+    $out->dbh->do('UPDATE study.digest SET lease_until = now() WHERE digest_id = ?', undef, $id);
+    is(made($id, 30)->{origin}, 'model', 'made anew');
+    is(scalar calls_for('goneday record'), 8, 'of all four parts');
+};
+
+subtest 'a process that is to end does not wait to repair an answer' => sub {
+    fresh();
+    $openai->set(delay => 2);
+    $openai->fault({ kind => 'half_json', match => { contains => 'quitcase' }, count => 1 });
+    my $id = $out->digest(user => user(), texts => ['quitcase was studied']);
+    ok(wait_for(sub { calls_for('quitcase') }, 20), 'it is asked');
+    my ($pid) = $out->pids('digest');
+    kill QUIT => $pid;
+    ok(wait_for(sub { !kill 0, $pid }, 10), 'it ends when the answer has come');
+    $openai->set(delay => 0);
+    is(made($id)->{origin}, 'model', 'the next one makes it');
 };
 
 for my $case (

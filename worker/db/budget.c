@@ -92,18 +92,30 @@ static bool lock_month(struct pg *pg, const struct budget_limits *limits, struct
     return ok;
 }
 
-static bool read_reserved(struct pg *pg, struct spent *reserved, struct error *err)
+/* But for what the same digests reserved before: that call is over, and settled. */
+static bool read_reserved(struct pg *pg, const struct budget_want *wants, size_t count,
+                          struct spent *reserved, struct error *err)
 {
     static const char sql[] = "SELECT COALESCE(sum(reserved_tokens), 0)::bigint,"
                               "       COALESCE(sum(reserved_cost), 0)::bigint FROM study.digest"
-                              " WHERE reserved_tokens IS NOT NULL AND lease_until > now()";
+                              " WHERE reserved_tokens IS NOT NULL AND lease_until > now()"
+                              "   AND digest_id <> ALL ($1::bigint[])";
+    struct pg_array *ids = pg_array_create(PG_INT8_ARRAY);
+    struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
-    bool ok = pg_exec(pg, sql, NULL, &res, err);
+    bool ok;
 
+    for (size_t i = 0; i < count; i++) {
+        pg_array_int(ids, wants[i].work->digest_id);
+    }
+    pg_arg_array(args, ids);
+    ok = pg_exec(pg, sql, args, &res, err);
     if (ok) {
         *reserved = (struct spent){pg_int(res, 0, 0), pg_int(res, 0, 1)};
     }
     pg_result_destroy(&res);
+    pg_args_destroy(&args);
+    pg_array_destroy(&ids);
     return ok;
 }
 
@@ -206,7 +218,7 @@ bool budget_reserve(struct pg *pg, const struct budget_limits *limits, struct bu
 
     *begun = false;
     ok = pg_begin(pg, err) && lock_month(pg, limits, &spent, &before, err) &&
-         read_reserved(pg, &reserved, err);
+         read_reserved(pg, wants, count, &reserved, err);
     if (ok) {
         gone = before;
         judge(limits, spent, reserved, wants, count, &gone);

@@ -48,7 +48,8 @@ struct budget_want {
     int64_t prompt_tokens, completion_tokens; /* at most */
     enum budget_verdict verdict;              /* out */
 };
-/* In order, in one transaction of its own. *begun: with this the budget is gone; before it was not.
+/* In order, in one transaction of its own; what their digests used before is settled. *begun: with
+ * this the budget is gone; before it was not.
  */
 bool budget_reserve(struct pg *pg, const struct budget_limits *limits, struct budget_want *wants,
                     size_t count, bool *begun, struct error *err);

@@ -25,7 +25,7 @@ static void *allocate(size_t count, size_t size)
 static const char store_sql[] =
     "UPDATE study.digest d"
     "   SET state = 'made', claim_token = NULL, lease_until = NULL, made_at = now(),"
-    "       origin = w.origin, language = w.language, result = w.result::jsonb,"
+    "       parts = NULL, origin = w.origin, language = w.language, result = w.result::jsonb,"
     "       model = NULLIF(w.model, ''), error = NULLIF(left(w.error, 500), ''),"
     "       prompt_hash = CASE WHEN w.request IS NULL THEN d.prompt_hash"
     "                          ELSE sha256(convert_to(w.request, 'UTF8')) END,"

@@ -182,7 +182,7 @@ void call_destroy(struct call **call)
 void call_estimate(const struct model *model, const struct call *call, int64_t *prompt_tokens,
                    int64_t *completion_tokens)
 {
-    *prompt_tokens = (int64_t)call->request.len / 2;
+    *prompt_tokens = (int64_t)call->request.len;
     *completion_tokens = model->settings.max_tokens;
 }
 

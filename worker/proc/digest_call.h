@@ -65,7 +65,8 @@ struct call {
 struct call *call_create(const struct model *model, struct digest_work *work, bool use_model);
 void call_destroy(struct call **call);
 
-/* What the request may use at most. Two bytes a token is less than any tokenizer makes of text. */
+/* What the request may use at most: no tokenizer makes more tokens than bytes, and those that do
+ * not know a script make as many. */
 void call_estimate(const struct model *model, const struct call *call, int64_t *prompt_tokens,
                    int64_t *completion_tokens);
 bool call_ask(const struct model *model, struct call *call, struct error *err);

@@ -50,6 +50,9 @@ bool digest_model_open(const struct digest_role *d);
 /* Whatever the last turn has finished goes into the database; on failure it is kept and tried
  * again. */
 void digest_store(struct digest_role *d);
+/* What calls have used goes into the month's, where no digest comes of it just now. A commit whose
+ * outcome is unknown may count it twice: rather that than not at all. */
+bool digest_settle(struct digest_role *d, struct error *err);
 /* A third of the leases' time has passed: all of them anew; calls that are no longer ours go. */
 void digest_renew(struct digest_role *d);
 /* The end: stores what is finished and gives everything else back. */

@@ -71,9 +71,7 @@ static bool store_one_by_one(struct digest_role *d, struct digest_made *made, st
     return true;
 }
 
-/* What calls have used, where no digest comes of it in this turn. A commit whose outcome is unknown
- * may count it twice: rather that than not at all. */
-static bool settle(struct digest_role *d, struct error *err)
+bool digest_settle(struct digest_role *d, struct error *err)
 {
     bool ok = budget_settle(d->db.pg, &d->limits, &d->use, err);
 
@@ -101,7 +99,7 @@ static bool store_made(struct digest_role *d, struct error *err)
         }
     }
     if (n == 0) {
-        ok = settle(d, err);
+        ok = digest_settle(d, err);
     } else {
         ok = digests_store(d->db.pg, made, n, &d->limits, &d->use, err);
         if (ok) {
@@ -110,7 +108,7 @@ static bool store_made(struct digest_role *d, struct error *err)
                 calls[i]->state = CALL_GONE;
             }
         } else if (pg_verdict(err) == PG_BAD_INPUT) {
-            ok = settle(d, err) && store_one_by_one(d, made, calls, n, err);
+            ok = digest_settle(d, err) && store_one_by_one(d, made, calls, n, err);
         }
     }
     free(calls);

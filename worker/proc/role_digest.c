@@ -181,7 +181,8 @@ static bool reserve(struct digest_role *d, struct call **calls, size_t count)
             of[n++] = calls[i];
         }
     }
-    ok = n == 0 || budget_reserve(d->db.pg, &d->limits, wants, n, &begun, &err);
+    ok = n == 0 ||
+         (digest_settle(d, &err) && budget_reserve(d->db.pg, &d->limits, wants, n, &begun, &err));
     if (!ok) {
         db_turn_failed(&d->db, "reserving a part of the budget", &err);
     }
@@ -237,10 +238,10 @@ static void put_back_ready(struct digest_role *d, int64_t wait_ms, const char *w
     for (size_t i = 0; i < d->count; i++) {
         struct call *call = d->calls[i];
 
-        if (call->state == CALL_READY && !call->repairing) {
+        if (call->state == CALL_READY) {
             call->state = CALL_BACK;
             call->wait_ms = wait_ms;
-            call->unasked = true;
+            call->unasked = !call->repairing;
             snprintf(call->reason, sizeof(call->reason), "%s", why);
         }
     }
