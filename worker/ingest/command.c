@@ -47,7 +47,10 @@ static struct str next_word(struct str *rest, char word[WORDS_BYTES_MAX])
 
         word[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
     }
-    *rest = (struct str){rest->data + to, rest->len - to};
+    /* an absent text has no address to count from */
+    if (to > 0) {
+        *rest = (struct str){rest->data + to, rest->len - to};
+    }
     return (struct str){word, len};
 }
 

@@ -79,6 +79,7 @@ void event_read_interaction(struct event *out, struct str body, const struct eve
     }
     if (!rules->external_members && is_external(payload, request.team)) {
         request.verb = REQUEST_REFUSED;
+        request.digest_id = 0;
     }
     request.response_url = event_response_url(json_get_string(payload, "response_url"));
     out->request = request;
