@@ -17,15 +17,6 @@ static struct pg_args *args_of(const char *team_id, const char *channel_id, cons
     return args;
 }
 
-static bool run(struct pg *pg, const char *sql, struct pg_args *args, struct pg_result **res,
-                struct error *err)
-{
-    bool ok = pg_exec(pg, sql, args, res, err);
-
-    pg_args_destroy(&args);
-    return ok;
-}
-
 bool backfill_lock(struct pg *pg, const char *team_id, const char *channel_id, bool *taken,
                    struct error *err)
 {
@@ -34,10 +25,11 @@ bool backfill_lock(struct pg *pg, const char *team_id, const char *channel_id, b
 
     pg_arg_cstr(args, team_id);
     pg_arg_cstr(args, channel_id);
-    bool ok = run(pg,
-                  "SELECT pg_try_advisory_lock(hashtextextended('study.backfill ' || $1 || ' ' ||"
-                  " $2, 0))",
-                  args, &res, err);
+    bool ok = pg_exec_take(
+        pg,
+        "SELECT pg_try_advisory_lock(hashtextextended('study.backfill ' || $1 || ' ' ||"
+        " $2, 0))",
+        args, &res, err);
     *taken = ok && pg_bool(res, 0, 0);
     pg_result_destroy(&res);
     return ok;
@@ -67,7 +59,7 @@ bool backfill_begin(struct pg *pg, const char *team_id, const char *channel_id, 
     struct pg_result *res = NULL;
 
     pg_arg_bool(args, exact);
-    if (!run(pg, sql, args, &res, err)) {
+    if (!pg_exec_take(pg, sql, args, &res, err)) {
         return false;
     }
     snprintf(out->oldest, sizeof(out->oldest), "%.*s", STR_ARG(pg_str(res, 0, 0)));
@@ -90,11 +82,12 @@ bool backfill_advance(struct pg *pg, const char *team_id, const char *channel_id
     pg_arg_cstr(args, reached);
     pg_arg_int(args, messages);
     pg_arg_int(args, threads);
-    return run(pg,
-               "UPDATE study.backfill SET reached = COALESCE($3, oldest),"
-               " done_at = CASE WHEN $3 IS NULL THEN now() END, messages = $4, threads = $5"
-               " WHERE team_id = $1 AND channel_id = $2",
-               args, NULL, err);
+    return pg_exec_take(
+        pg,
+        "UPDATE study.backfill SET reached = COALESCE($3, oldest),"
+        " done_at = CASE WHEN $3 IS NULL THEN now() END, messages = $4, threads = $5"
+        " WHERE team_id = $1 AND channel_id = $2",
+        args, NULL, err);
 }
 
 bool backfill_stored(struct pg *pg, const char *team_id, const char *channel_id, const char *oldest,
@@ -102,10 +95,10 @@ bool backfill_stored(struct pg *pg, const char *team_id, const char *channel_id,
 {
     struct pg_result *res = NULL;
 
-    if (!run(pg,
-             "SELECT count(*) FROM study.message WHERE team_id = $1 AND channel_id = $2"
-             " AND ts > $3 AND ts < $4",
-             args_of(team_id, channel_id, oldest, latest), &res, err)) {
+    if (!pg_exec_take(pg,
+                      "SELECT count(*) FROM study.message WHERE team_id = $1 AND channel_id = $2"
+                      " AND ts > $3 AND ts < $4",
+                      args_of(team_id, channel_id, oldest, latest), &res, err)) {
         return false;
     }
     *count = pg_int(res, 0, 0);
@@ -119,10 +112,10 @@ bool backfill_time(struct pg *pg, const char *text, int64_t *at, struct error *e
     struct pg_result *res = NULL;
 
     pg_arg_cstr(args, text);
-    if (!run(pg,
-             "SELECT floor(extract(epoch FROM CASE WHEN $1 ~ '^[0-9]+ *[smhdw]$'"
-             " THEN now() - $1::interval ELSE $1::timestamptz END))::bigint",
-             args, &res, err)) {
+    if (!pg_exec_take(pg,
+                      "SELECT floor(extract(epoch FROM CASE WHEN $1 ~ '^[0-9]+ *[smhdw]$'"
+                      " THEN now() - $1::interval ELSE $1::timestamptz END))::bigint",
+                      args, &res, err)) {
         return false;
     }
     *at = pg_int(res, 0, 0);

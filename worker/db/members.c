@@ -13,16 +13,6 @@ static struct pg_args *member_args(struct str team, struct str user)
     return args;
 }
 
-/* Destroys the arguments. */
-static bool run(struct pg *pg, const char *sql, struct pg_args *args, struct pg_result **res,
-                struct error *err)
-{
-    bool ok = pg_exec(pg, sql, args, res, err);
-
-    pg_args_destroy(&args);
-    return ok;
-}
-
 bool member_read(struct pg *pg, struct str team, struct str user, const char *fallback,
                  struct member *out, struct error *err)
 {
@@ -40,7 +30,7 @@ bool member_read(struct pg *pg, struct str team, struct str user, const char *fa
     struct pg_result *res = NULL;
 
     pg_arg_cstr(args, fallback);
-    if (!run(pg, sql, args, &res, err)) {
+    if (!pg_exec_take(pg, sql, args, &res, err)) {
         return false;
     }
     *out = (struct member){.known = pg_rows(res) > 0, .english = str_is(str_of(fallback), "en")};
@@ -94,11 +84,11 @@ bool member_switch(struct pg *pg, struct str team, struct str user, bool on, boo
 
     pg_arg_bool(args, on);
     pg_arg_bool(args, opt_in);
-    if (!on && !run(pg, hold_back_sql, member_args(team, user), NULL, err)) {
+    if (!on && !pg_exec_take(pg, hold_back_sql, member_args(team, user), NULL, err)) {
         pg_args_destroy(&args);
         return false;
     }
-    return run(pg, sql, args, NULL, err);
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 bool member_consents(struct pg *pg, struct str team, struct str user, struct error *err)
@@ -108,7 +98,7 @@ bool member_consents(struct pg *pg, struct str team, struct str user, struct err
                               "     WHERE team_id = $1 AND user_id = $2 RETURNING team_id, user_id"
                               ")" CALL_DIGESTS;
 
-    return run(pg, sql, member_args(team, user), NULL, err);
+    return pg_exec_take(pg, sql, member_args(team, user), NULL, err);
 }
 
 bool member_set_language(struct pg *pg, struct str team, struct str user, const char *language,
@@ -117,8 +107,9 @@ bool member_set_language(struct pg *pg, struct str team, struct str user, const 
     struct pg_args *args = member_args(team, user);
 
     pg_arg_cstr(args, language);
-    return run(pg, "UPDATE study.member SET language = $3 WHERE team_id = $1 AND user_id = $2",
-               args, NULL, err);
+    return pg_exec_take(pg,
+                        "UPDATE study.member SET language = $3 WHERE team_id = $1 AND user_id = $2",
+                        args, NULL, err);
 }
 
 bool member_set_time(struct pg *pg, struct str team, struct str user, int minute, struct error *err)
@@ -126,11 +117,11 @@ bool member_set_time(struct pg *pg, struct str team, struct str user, int minute
     struct pg_args *args = member_args(team, user);
 
     pg_arg_int(args, minute);
-    return run(pg,
-               "UPDATE study.member SET digest_time ="
-               " CASE WHEN $3 >= 0 THEN time '00:00' + $3 * interval '1 min' END"
-               " WHERE team_id = $1 AND user_id = $2",
-               args, NULL, err);
+    return pg_exec_take(pg,
+                        "UPDATE study.member SET digest_time ="
+                        " CASE WHEN $3 >= 0 THEN time '00:00' + $3 * interval '1 min' END"
+                        " WHERE team_id = $1 AND user_id = $2",
+                        args, NULL, err);
 }
 
 /* --- today ---------------------------------------------------------------------------------- */
@@ -233,11 +224,12 @@ bool member_asks_export(struct pg *pg, struct str team, struct str user, bool *f
 {
     struct pg_result *res = NULL;
 
-    if (!run(pg,
-             "INSERT INTO study.export_request (team_id, user_id)"
-             " SELECT team_id, user_id FROM study.member WHERE team_id = $1 AND user_id = $2"
-             " ON CONFLICT (team_id, user_id) WHERE done_at IS NULL DO NOTHING RETURNING 1",
-             member_args(team, user), &res, err)) {
+    if (!pg_exec_take(
+            pg,
+            "INSERT INTO study.export_request (team_id, user_id)"
+            " SELECT team_id, user_id FROM study.member WHERE team_id = $1 AND user_id = $2"
+            " ON CONFLICT (team_id, user_id) WHERE done_at IS NULL DO NOTHING RETURNING 1",
+            member_args(team, user), &res, err)) {
         return false;
     }
     *fresh = pg_rows(res) > 0;
@@ -253,14 +245,14 @@ bool member_says(struct pg *pg, struct str team, struct str user, int64_t digest
 
     pg_arg_int(args, digest_id);
     pg_arg_cstr(args, helped ? "helped" : "wrong");
-    if (!run(pg,
-             "INSERT INTO study.feedback AS f (digest_id, answer)"
-             " SELECT digest_id, $4 FROM study.digest"
-             "  WHERE digest_id = $3 AND team_id = $1 AND user_id = $2"
-             " ON CONFLICT (digest_id) DO UPDATE"
-             "    SET answer = excluded.answer, answered_at = now()"
-             " RETURNING 1",
-             args, &res, err)) {
+    if (!pg_exec_take(pg,
+                      "INSERT INTO study.feedback AS f (digest_id, answer)"
+                      " SELECT digest_id, $4 FROM study.digest"
+                      "  WHERE digest_id = $3 AND team_id = $1 AND user_id = $2"
+                      " ON CONFLICT (digest_id) DO UPDATE"
+                      "    SET answer = excluded.answer, answered_at = now()"
+                      " RETURNING 1",
+                      args, &res, err)) {
         return false;
     }
     *theirs = pg_rows(res) > 0;

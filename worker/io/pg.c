@@ -493,3 +493,12 @@ bool pg_notified(struct pg *pg, struct error *err)
     }
     return any;
 }
+
+bool pg_exec_take(struct pg *pg, const char *sql, struct pg_args *args, struct pg_result **res,
+                  struct error *err)
+{
+    bool ok = pg_exec(pg, sql, args, res, err);
+
+    pg_args_destroy(&args);
+    return ok;
+}

@@ -81,6 +81,9 @@ void pg_arg_array(struct pg_args *args, const struct pg_array *array);
  */
 bool pg_exec(struct pg *pg, const char *sql, const struct pg_args *args, struct pg_result **res,
              struct error *err);
+/* The same, and destroys the arguments. */
+bool pg_exec_take(struct pg *pg, const char *sql, struct pg_args *args, struct pg_result **res,
+                  struct error *err);
 /* Several statements at once without parameters: migrations. */
 bool pg_script(struct pg *pg, const char *sql, struct error *err);
 /*
