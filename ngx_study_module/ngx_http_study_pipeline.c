@@ -21,8 +21,8 @@
  * Clients that send as soon as they are answered fall into two halves, one
  * gathering while the other is in flight, and each half costs Redis a command,
  * a write and perhaps an fsync.  So when many have just been answered, the
- * next batch waits until as many have come again, but no longer than a
- * millisecond; PostgreSQL's commit_delay does the same for its log.
+ * next batch waits until as many have come again, but no longer than a few
+ * milliseconds; PostgreSQL's commit_delay does the same for its log.
  */
 
 
@@ -32,7 +32,7 @@
 /* milliseconds */
 #define NGX_HTTP_STUDY_AVOID        1000    /* a server that has just refused */
 #define NGX_HTTP_STUDY_PROBE        1000    /* between questions for a length */
-#define NGX_HTTP_STUDY_DELAY        1       /* of a batch that may yet grow */
+#define NGX_HTTP_STUDY_DELAY        3       /* of a batch that may yet grow */
 
 /* a batch waits for more after one of so many, and not beyond so many bytes */
 #define NGX_HTTP_STUDY_SIBLINGS     8
@@ -73,7 +73,9 @@ ngx_http_study_pipeline_wake(ngx_http_study_peer_t *peer, ngx_uint_t first)
 
         if (peer->flush.timer_set) {
 
-            if (peer->elements >= peer->expected) {
+            if (peer->elements >= peer->expected
+                || peer->unacked >= NGX_HTTP_STUDY_ENOUGH)
+            {
                 ngx_del_timer(&peer->flush);
                 ngx_post_event(&peer->flush, &ngx_posted_events);
             }

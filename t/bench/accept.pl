@@ -67,20 +67,20 @@ my %HTTP = (
 );
 
 sub nginx_config {
-    my ($name, $port, $socket) = @_;
+    my ($name, $port, $socket, $home) = @_;
 
     my $load = join "\n", map { "load_module $_;" } @{ $MODULES{$name} };
     my $http = $HTTP{$name} ? $HTTP{$name}->($socket) : '';
     my $location = $LOCATION{$name}->($socket);
     my $user = $> == 0 ? 'user root;' : '';
-    my $temp = join "\n    ", map { "${_}_temp_path $dir/$name/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
+    my $temp = join "\n    ", map { "${_}_temp_path $home/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
     return <<"END";
 $load
 $user
 daemon off;
 worker_processes 1;
-pid $dir/$name/nginx.pid;
-error_log $dir/$name/error.log warn;
+pid $home/nginx.pid;
+error_log $home/error.log warn;
 events { worker_connections 8192; }
 http {
     access_log off;
@@ -97,15 +97,15 @@ END
 
 # A running candidate: { url, pids => [ what accepts ], proc }.
 sub start_nginx {
-    my ($name, $redis) = @_;
+    my ($name, $redis, $home) = @_;
 
     my $port = free_port();
-    make_path("$dir/$name");
-    spew("$dir/$name/nginx.conf", nginx_config($name, $port, $redis->socket));
+    make_path($home);
+    spew("$home/nginx.conf", nginx_config($name, $port, $redis->socket, $home));
     my $proc = StudyTest::Proc->start(
         name => "nginx-$name",
-        cmd  => [ '/usr/sbin/nginx', '-p', "$dir/$name", '-c', "$dir/$name/nginx.conf", '-e', "$dir/$name/error.log" ],
-        log  => "$dir/$name/nginx.log",
+        cmd  => [ '/usr/sbin/nginx', '-p', $home, '-c', "$home/nginx.conf", '-e', "$home/error.log" ],
+        log  => "$home/nginx.log",
         deathsig => 'TERM',
     );
     $proc->ready(sub { answers($port) }, 20);
@@ -134,10 +134,20 @@ sub answers {
 
 # --- one measurement ---
 
+# What the round before left.  Not FLUSHALL, which gives the memory back to the system: in
+# operation the workers take elements out one batch at a time, and Redis uses their memory again.
+sub empty {
+    my ($client) = @_;
+
+    my @keys = $client->keys('*');
+    $client->del(@keys) if @keys;
+    return;
+}
+
 sub measure {
     my ($name, $candidate, $redis, $connections, $requests) = @_;
 
-    $redis->client->flushall;
+    empty($redis->client);
     my @before = (cpu_seconds(@{ $candidate->{pids} }), cpu_seconds($redis->pid));
     my $report = send_events(600,
         '--url', $candidate->{url}, '--secret-file', $secret_file, '--requests', $requests,
@@ -161,8 +171,39 @@ sub measure {
     };
 }
 
+# A Redis of its own for each appendfsync, and the candidates before it; a round asks all of
+# them in turn, so that what is compared was measured within the same seconds.
 sub run_case {
-    my ($fsync, $connections, @names) = @_;
+    my ($connections, $fsyncs, @names) = @_;
+
+    my (%redis, %candidate, %result);
+    for my $fsync (@$fsyncs) {
+        my $redis = $redis{$fsync} = start_redis($fsync, $connections);
+        $candidate{$fsync} = {
+            map { $_ => $_ eq 'bolt' ? start_bolt($redis) : start_nginx($_, $redis, "$dir/$_-$fsync") } @names
+        };
+    }
+
+    for my $round (0 .. $option{rounds}) {
+        for my $fsync (@$fsyncs) {
+            for my $name (@names) {
+                my $requests = $name eq 'bolt' ? $option{'bolt-requests'} : $option{requests};
+                # The first round warms up and is not counted.
+                my $got = measure($name, $candidate{$fsync}{$name}, $redis{$fsync}, $connections,
+                    $round ? $requests : int($requests / 10) || 1);
+                push @{ $result{$fsync}{$name} }, $got if $round;
+            }
+        }
+        print STDERR '.';
+    }
+    print STDERR "\n";
+    $_->{proc}->stop for map { values %$_ } values %candidate;
+    $_->stop for values %redis;
+    return \%result;
+}
+
+sub start_redis {
+    my ($fsync, $connections) = @_;
 
     my $redis = StudyTest::Redis->start(
         dir => "$dir/redis-$fsync-$connections",
@@ -172,42 +213,32 @@ sub run_case {
     );
     # Nobody logs in, so that no candidate has less to do than another.
     $redis->client->acl(qw(setuser default on nopass ~* &* +@all));
-    my %candidate = map { $_ => $_ eq 'bolt' ? start_bolt($redis) : start_nginx($_, $redis) } @names;
-    my %result;
-
-    for my $round (0 .. $option{rounds}) {
-        for my $name (@names) {
-            my $requests = $name eq 'bolt' ? $option{'bolt-requests'} : $option{requests};
-            # The first round warms up and is not counted.
-            my $got = measure($name, $candidate{$name}, $redis, $connections,
-                $round ? $requests : int($requests / 10) || 1);
-            push @{ $result{$name} }, $got if $round;
-        }
-        print STDERR '.';
-    }
-    print STDERR "\n";
-    $_->{proc}->stop for values %candidate;
-    $redis->stop;
-    return \%result;
+    return $redis;
 }
 
 # --- the table ---
 
 sub both { return map { $_->{front} + $_->{redis} } @_ }
 
+# Each round against its own: a shared machine is quick in one minute and slow in the next.
+sub ratio {
+    my ($mine, $other) = @_;
+
+    my @mine = both(@$mine);
+    my @other = both(@$other);
+    return sprintf '%.2f', median(map { $mine[$_] / $other[$_] } 0 .. $#mine);
+}
+
 sub rows {
     my ($fsync, $connections, $result, @names) = @_;
 
-    my $limit = $result->{echo} ? median(both(@{ $result->{echo} })) : undef;
-    my $lua = $result->{lua} ? median(both(@{ $result->{lua} })) : undef;
-    my $per = sub { my ($mine, $other) = @_; return defined $other ? sprintf '%.2f', $mine / $other : '' };
+    my $per = sub { my ($mine, $other) = @_; return $other ? ratio($mine, $other) : '' };
 
     return map {
         my @round = @{ $result->{$_} };
-        my $mine = median(both(@round));
         [ $fsync, $connections, $_,
           spread('%.1f', map { $_->{front} } @round), spread('%.1f', map { $_->{redis} } @round),
-          spread('%.1f', both(@round)), $per->($mine, $limit), $per->($mine, $lua),
+          spread('%.1f', both(@round)), $per->(\@round, $result->{echo}), $per->(\@round, $result->{lua}),
           spread('%.0f', map { $_->{rate} } @round), sprintf('%.1f', median(map { $_->{p99} } @round)),
           sprintf('%.2f %%', median(map { $_->{failed} } @round)) ];
     } @names;
@@ -221,24 +252,26 @@ if ((my $bolt = first { $names[$_] eq 'bolt' } 0 .. $#names) && system('node --v
 
 print machine(), "\n",
     "rounds $option{rounds}, $option{requests} events a round (bolt: $option{'bolt-requests'}),",
-    " body $option{'body-bytes'} bytes; CPU in microseconds an event, median (least-most)\n\n";
+    " body $option{'body-bytes'} bytes; CPU in microseconds an event, median (least-most);\n",
+    "ratios: the median of the rounds' own\n\n";
 
 my @table = ([ 'appendfsync', 'connections', 'candidate', 'nginx or node', 'redis', 'both', '/ echo', '/ lua',
     'events/s', 'p99 ms', 'failed' ]);
+my @fsyncs = split /,/, $option{fsync};
 my %all;
-for my $fsync (split /,/, $option{fsync}) {
-    for my $connections (split /,/, $option{connections}) {
-        my $result = run_case($fsync, $connections, @names);
-        $all{"$fsync/$connections"} = $result;
-        push @table, rows($fsync, $connections, $result, @names);
+for my $connections (split /,/, $option{connections}) {
+    my $result = run_case($connections, \@fsyncs, @names);
+    for my $fsync (@fsyncs) {
+        $all{"$fsync/$connections"} = $result->{$fsync};
+        push @table, rows($fsync, $connections, $result->{$fsync}, @names);
     }
 }
 print "\n", table(@table);
 
 if ($all{'everysec/64'} && $all{'always/64'} && $all{'always/64'}{module}) {
-    my @rate = map { my $case = $_; median(map { $_->{rate} } @{ $all{$case}{module} }) } 'always/64', 'everysec/64';
+    my ($always, $everysec) = map { $all{"$_/64"}{module} } qw(always everysec);
     printf "\nmodule at 64 connections: appendfsync always reaches %.0f %% of everysec's rate\n",
-        100 * $rate[0] / $rate[1];
+        100 * median(map { $always->[$_]{rate} / $everysec->[$_]{rate} } 0 .. $#$always);
 }
 
 save('accept', { settings => \%option, machine => machine(), cases => \%all });
