@@ -8,10 +8,8 @@
 static struct pg_args *args_of(const char *team_id, const char *channel_id, const char *a,
                                const char *b)
 {
-    struct pg_args *args = pg_args_create();
+    struct pg_args *args = pg_args_pair(team_id, channel_id);
 
-    pg_arg_cstr(args, team_id);
-    pg_arg_cstr(args, channel_id);
     pg_arg_cstr(args, a);
     pg_arg_cstr(args, b);
     return args;
@@ -21,15 +19,11 @@ bool backfill_lock(struct pg *pg, const char *team_id, const char *channel_id, b
                    struct error *err)
 {
     struct pg_result *res = NULL;
-    struct pg_args *args = pg_args_create();
-
-    pg_arg_cstr(args, team_id);
-    pg_arg_cstr(args, channel_id);
     bool ok = pg_exec_take(
         pg,
         "SELECT pg_try_advisory_lock(hashtextextended('study.backfill ' || $1 || ' ' ||"
         " $2, 0))",
-        args, &res, err);
+        pg_args_pair(team_id, channel_id), &res, err);
     *taken = ok && pg_bool(res, 0, 0);
     pg_result_destroy(&res);
     return ok;
@@ -75,10 +69,8 @@ bool backfill_begin(struct pg *pg, const char *team_id, const char *channel_id, 
 bool backfill_advance(struct pg *pg, const char *team_id, const char *channel_id,
                       const char *reached, int64_t messages, int64_t threads, struct error *err)
 {
-    struct pg_args *args = pg_args_create();
+    struct pg_args *args = pg_args_pair(team_id, channel_id);
 
-    pg_arg_cstr(args, team_id);
-    pg_arg_cstr(args, channel_id);
     pg_arg_cstr(args, reached);
     pg_arg_int(args, messages);
     pg_arg_int(args, threads);

@@ -101,44 +101,39 @@ static void *allocate(size_t count, size_t size)
     return p;
 }
 
-static char *dup(const struct pg_result *res, int row, int col)
-{
-    return pg_is_null(res, row, col) ? NULL : str_dup(pg_str(res, row, col));
-}
-
 static struct digest_work *read_work(const struct pg_result *res, int row)
 {
     struct digest_work *w = allocate(1, sizeof(*w));
 
     w->digest_id = pg_int(res, row, 0);
-    w->claim_token = dup(res, row, 1);
-    w->team_id = dup(res, row, 2);
-    w->user_id = dup(res, row, 3);
+    w->claim_token = pg_dup(res, row, 1);
+    w->team_id = pg_dup(res, row, 2);
+    w->user_id = pg_dup(res, row, 3);
     w->source_version = pg_int(res, row, 4);
     w->attempts = pg_int(res, row, 5);
     w->overdue = pg_bool(res, row, 6);
     w->model_allowed = pg_bool(res, row, 7);
     w->wanted = pg_bool(res, row, 8);
     w->weekly = pg_bool(res, row, 9);
-    w->language = dup(res, row, 10);
-    w->team_url = dup(res, row, 11);
-    w->day = dup(res, row, 12);
-    w->stored_result = dup(res, row, 13);
-    w->stored_hash = dup(res, row, 14);
-    w->stored_parts = dup(res, row, 17);
+    w->language = pg_dup(res, row, 10);
+    w->team_url = pg_dup(res, row, 11);
+    w->day = pg_dup(res, row, 12);
+    w->stored_result = pg_dup(res, row, 13);
+    w->stored_hash = pg_dup(res, row, 14);
+    w->stored_parts = pg_dup(res, row, 17);
     w->scheduled = pg_bool(res, row, 16);
     return w;
 }
 
 static void read_record(struct digest_record *r, const struct pg_result *res, int row)
 {
-    r->channel_id = dup(res, row, 1);
-    r->ts = dup(res, row, 2);
-    r->thread_ts = dup(res, row, 3);
-    r->text = dup(res, row, 4);
-    r->files = dup(res, row, 5);
-    r->day = dup(res, row, 6);
-    r->time = dup(res, row, 7);
+    r->channel_id = pg_dup(res, row, 1);
+    r->ts = pg_dup(res, row, 2);
+    r->thread_ts = pg_dup(res, row, 3);
+    r->text = pg_dup(res, row, 4);
+    r->files = pg_dup(res, row, 5);
+    r->day = pg_dup(res, row, 6);
+    r->time = pg_dup(res, row, 7);
 }
 
 /* Rows come by digest_id, as the works stand. */

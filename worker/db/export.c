@@ -66,29 +66,17 @@ void export_end(struct pg *pg)
     pg_rollback(pg);
 }
 
-static bool exec_of(struct pg *pg, const char *sql, const char *team_id, const char *user_id,
-                    struct pg_result **res, struct error *err)
-{
-    struct pg_args *args = pg_args_create();
-    bool ok;
-
-    pg_arg_cstr(args, team_id);
-    pg_arg_cstr(args, user_id);
-    ok = pg_exec(pg, sql, args, res, err);
-    pg_args_destroy(&args);
-    return ok;
-}
-
 bool export_read(struct pg *pg, const struct export_part *part, const char *team_id,
                  const char *user_id, struct pg_result **res, struct error *err)
 {
-    return exec_of(pg, part->sql, team_id, user_id, res, err) || error_wrap(err, "%s", part->name);
+    return pg_exec_take(pg, part->sql, pg_args_pair(team_id, user_id), res, err) ||
+           error_wrap(err, "%s", part->name);
 }
 
 bool export_handed_out(struct pg *pg, const char *team_id, const char *user_id, struct error *err)
 {
-    return exec_of(pg,
-                   "UPDATE study.export_request SET done_at = now()"
-                   " WHERE team_id = $1 AND user_id = $2 AND done_at IS NULL",
-                   team_id, user_id, NULL, err);
+    return pg_exec_take(pg,
+                        "UPDATE study.export_request SET done_at = now()"
+                        " WHERE team_id = $1 AND user_id = $2 AND done_at IS NULL",
+                        pg_args_pair(team_id, user_id), NULL, err);
 }

@@ -5,19 +5,6 @@
 
 #include "base/text.h"
 
-static bool exec_of(struct pg *pg, const char *sql, const char *team_id, const char *user_id,
-                    struct pg_result **res, struct error *err)
-{
-    struct pg_args *args = pg_args_create();
-    bool ok;
-
-    pg_arg_cstr(args, team_id);
-    pg_arg_cstr(args, user_id);
-    ok = pg_exec(pg, sql, args, res, err);
-    pg_args_destroy(&args);
-    return ok;
-}
-
 bool forget_member(struct pg *pg, const char *team_id, const char *user_id, bool also_future,
                    bool delete_dms, struct error *err)
 {
@@ -35,16 +22,11 @@ bool forget_member(struct pg *pg, const char *team_id, const char *user_id, bool
         "    UPDATE study.member SET digests = false WHERE team_id = $1 AND user_id = $2"
         ")"
         "SELECT pg_notify('study_firing', '')";
-    struct pg_args *args = pg_args_create();
-    bool ok;
+    struct pg_args *args = pg_args_pair(team_id, user_id);
 
-    pg_arg_cstr(args, team_id);
-    pg_arg_cstr(args, user_id);
     pg_arg_bool(args, also_future);
     pg_arg_bool(args, delete_dms);
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 bool forget_lift(struct pg *pg, const char *team_id, const char *user_id, bool *known,
@@ -53,10 +35,10 @@ bool forget_lift(struct pg *pg, const char *team_id, const char *user_id, bool *
     struct pg_result *res = NULL;
 
     *known = false;
-    if (!exec_of(pg,
-                 "UPDATE study.forgotten SET before = now()"
-                 " WHERE team_id = $1 AND user_id = $2 AND before = 'infinity' RETURNING 1",
-                 team_id, user_id, &res, err)) {
+    if (!pg_exec_take(pg,
+                      "UPDATE study.forgotten SET before = now()"
+                      " WHERE team_id = $1 AND user_id = $2 AND before = 'infinity' RETURNING 1",
+                      pg_args_pair(team_id, user_id), &res, err)) {
         return false;
     }
     *known = pg_rows(res) > 0;
@@ -140,10 +122,10 @@ bool forget_state(struct pg *pg, const char *team_id, const char *user_id, enum 
 {
     struct pg_result *res = NULL;
 
-    if (!exec_of(pg,
-                 "SELECT 1 + (rows_at IS NOT NULL)::int + (done_at IS NOT NULL)::int"
-                 "  FROM study.forgotten WHERE team_id = $1 AND user_id = $2",
-                 team_id, user_id, &res, err)) {
+    if (!pg_exec_take(pg,
+                      "SELECT 1 + (rows_at IS NOT NULL)::int + (done_at IS NOT NULL)::int"
+                      "  FROM study.forgotten WHERE team_id = $1 AND user_id = $2",
+                      pg_args_pair(team_id, user_id), &res, err)) {
         return false;
     }
     *state = pg_rows(res) > 0 ? (enum forget_state)pg_int(res, 0, 0) : FORGET_NOT;
@@ -154,13 +136,13 @@ bool forget_state(struct pg *pg, const char *team_id, const char *user_id, enum 
 bool forget_show(struct pg *pg, const char *team_id, const char *user_id, struct pg_result **res,
                  struct error *err)
 {
-    return exec_of(pg,
-                   "SELECT team_id, user_id,"
-                   " CASE WHEN done_at IS NOT NULL THEN 'done'"
-                   "  WHEN rows_at IS NOT NULL THEN 'rows erased, accept logs not yet'"
-                   "  ELSE 'erasing' END AS state,"
-                   " NULLIF(before, 'infinity') AS before, before = 'infinity' AS for_good,"
-                   " delete_dms, asked_at, rows_at, done_at, error"
-                   " FROM study.forgotten WHERE team_id = $1 AND user_id = $2",
-                   team_id, user_id, res, err);
+    return pg_exec_take(pg,
+                        "SELECT team_id, user_id,"
+                        " CASE WHEN done_at IS NOT NULL THEN 'done'"
+                        "  WHEN rows_at IS NOT NULL THEN 'rows erased, accept logs not yet'"
+                        "  ELSE 'erasing' END AS state,"
+                        " NULLIF(before, 'infinity') AS before, before = 'infinity' AS for_good,"
+                        " delete_dms, asked_at, rows_at, done_at, error"
+                        " FROM study.forgotten WHERE team_id = $1 AND user_id = $2",
+                        pg_args_pair(team_id, user_id), res, err);
 }

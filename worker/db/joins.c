@@ -76,9 +76,8 @@ bool joins_settle(struct pg *pg, const char *language, struct channel_owed **owe
             abort();
         }
         for (size_t i = 0; i < *count; i++) {
-            (*owed)[i] = (struct channel_owed){
-                str_dup(pg_str(res, (int)i, 0)), str_dup(pg_str(res, (int)i, 1)),
-                str_dup(pg_str(res, (int)i, 2)), pg_int(res, (int)i, 3)};
+            (*owed)[i] = (struct channel_owed){pg_dup(res, (int)i, 0), pg_dup(res, (int)i, 1),
+                                               pg_dup(res, (int)i, 2), pg_int(res, (int)i, 3)};
         }
     }
     pg_result_destroy(&res);

@@ -126,15 +126,10 @@ bool member_set_time(struct pg *pg, struct str team, struct str user, int minute
 
 /* --- today ---------------------------------------------------------------------------------- */
 
-static char *dup(const struct pg_result *res, int row, int col)
-{
-    return pg_is_null(res, row, col) ? NULL : str_dup(pg_str(res, row, col));
-}
-
 static void read_today(struct today *out, const struct pg_result *res)
 {
     snprintf(out->day, sizeof(out->day), "%.*s", STR_ARG(pg_str(res, 0, 0)));
-    out->team_url = dup(res, 0, 1);
+    out->team_url = pg_dup(res, 0, 1);
     out->streak = pg_int(res, 0, 2);
     out->total = pg_int(res, 0, 3);
     if (pg_is_null(res, 0, 5)) {
@@ -148,10 +143,10 @@ static void read_today(struct today *out, const struct pg_result *res)
     for (size_t i = 0; i < out->count; i++) {
         struct today_record *r = &out->records[i];
 
-        r->channel_id = dup(res, (int)i, 4);
-        r->ts = dup(res, (int)i, 5);
-        r->thread_ts = dup(res, (int)i, 6);
-        r->time = dup(res, (int)i, 7);
+        r->channel_id = pg_dup(res, (int)i, 4);
+        r->ts = pg_dup(res, (int)i, 5);
+        r->thread_ts = pg_dup(res, (int)i, 6);
+        r->time = pg_dup(res, (int)i, 7);
     }
 }
 

@@ -13,11 +13,6 @@ static void *allocate(size_t count, size_t size)
     return p;
 }
 
-static char *dup(const struct pg_result *res, int row, int col)
-{
-    return str_dup(pg_str(res, row, col));
-}
-
 /* The lane's unfinished notice, one that arrived, or one of today: no other is made beside it. */
 bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
                   struct notice_owed **owed, size_t *count, struct error *err)
@@ -59,9 +54,9 @@ bool notices_owed(struct pg *pg, const char *language, const struct notice_owed 
         *count = (size_t)pg_rows(res);
         *owed = allocate(*count, sizeof(**owed));
         for (size_t i = 0; i < *count; i++) {
-            (*owed)[i] =
-                (struct notice_owed){dup(res, (int)i, 0), dup(res, (int)i, 1), dup(res, (int)i, 2),
-                                     pg_int(res, (int)i, 3), pg_bool(res, (int)i, 4)};
+            (*owed)[i] = (struct notice_owed){pg_dup(res, (int)i, 0), pg_dup(res, (int)i, 1),
+                                              pg_dup(res, (int)i, 2), pg_int(res, (int)i, 3),
+                                              pg_bool(res, (int)i, 4)};
         }
     }
     pg_result_destroy(&res);

@@ -112,11 +112,6 @@ static const char claim_sql[] =
     "  FROM claimed c"
     "  LEFT JOIN study.member m ON m.team_id = c.team_id AND m.user_id = c.target";
 
-static char *dup(const struct pg_result *res, int row, int col)
-{
-    return pg_is_null(res, row, col) ? NULL : str_dup(pg_str(res, row, col));
-}
-
 static enum outbox_kind kind_of(struct str word)
 {
     static const char *const words[] = {
@@ -146,19 +141,19 @@ static struct outbox_work *read_work(const struct pg_result *res, int row)
         abort();
     }
     w->outbox_id = pg_int(res, row, 0);
-    w->claim_token = dup(res, row, 1);
+    w->claim_token = pg_dup(res, row, 1);
     w->kind = kind_of(pg_str(res, row, 2));
     w->doubtful = pg_bool(res, row, 3);
-    w->team_id = dup(res, row, 4);
-    w->target = dup(res, row, 5);
-    w->thread_ts = dup(res, row, 6);
-    w->body = dup(res, row, 7);
+    w->team_id = pg_dup(res, row, 4);
+    w->target = pg_dup(res, row, 5);
+    w->thread_ts = pg_dup(res, row, 6);
+    w->body = pg_dup(res, row, 7);
     /* where it may have been posted is where it is looked for */
-    w->channel_id = dup(res, row, w->doubtful ? 12 : 8);
+    w->channel_id = pg_dup(res, row, w->doubtful ? 12 : 8);
     w->attempts = pg_int(res, row, 9);
     w->age_ms = pg_int(res, row, 10);
     w->sent_from_us = pg_is_null(res, row, 11) ? INT64_MIN : pg_int(res, row, 11);
-    w->bot_user_id = dup(res, row, 13);
+    w->bot_user_id = pg_dup(res, row, 13);
     return w;
 }
 

@@ -43,6 +43,7 @@ int64_t pg_retry_in_ms(const struct pg *pg); /* 0: connect may be tried now */
 #define PG_ARGS_MAX 40
 struct pg_args;
 struct pg_args *pg_args_create(void);
+struct pg_args *pg_args_pair(const char *a, const char *b); /* with two texts in them already */
 void pg_args_destroy(struct pg_args **args);
 void pg_args_reset(struct pg_args *args);
 void pg_arg_str(struct pg_args *args, struct str s); /* text; absent is NULL */
@@ -99,6 +100,7 @@ int pg_rows(const struct pg_result *res);
 int64_t pg_affected(const struct pg_result *res);
 bool pg_is_null(const struct pg_result *res, int row, int col);
 struct str pg_str(const struct pg_result *res, int row, int col); /* absent when NULL */
+char *pg_dup(const struct pg_result *res, int row, int col);      /* malloc'ed; NULL when NULL */
 int64_t pg_int(const struct pg_result *res, int row, int col);    /* 0 when NULL */
 double pg_double(const struct pg_result *res, int row, int col);
 bool pg_bool(const struct pg_result *res, int row, int col);

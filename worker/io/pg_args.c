@@ -59,6 +59,15 @@ struct pg_args *pg_args_create(void)
     return args;
 }
 
+struct pg_args *pg_args_pair(const char *a, const char *b)
+{
+    struct pg_args *args = pg_args_create();
+
+    pg_arg_cstr(args, a);
+    pg_arg_cstr(args, b);
+    return args;
+}
+
 void pg_args_destroy(struct pg_args **args)
 {
     if (*args == NULL) {

@@ -64,6 +64,11 @@ struct str pg_str(const struct pg_result *res, int row, int col)
     return (struct str){PQgetvalue(res->raw, row, col), (size_t)PQgetlength(res->raw, row, col)};
 }
 
+char *pg_dup(const struct pg_result *res, int row, int col)
+{
+    return pg_is_null(res, row, col) ? NULL : str_dup(pg_str(res, row, col));
+}
+
 int64_t pg_int(const struct pg_result *res, int row, int col)
 {
     return strtoll(PQgetvalue(res->raw, row, col), NULL, 10);
