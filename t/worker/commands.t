@@ -216,10 +216,14 @@ subtest 'repeats and forgeries' => sub {
 };
 
 subtest 'people of other organisations' => sub {
-    $store->dbh->do("INSERT INTO study.member (team_id, user_id, standing) VALUES ('T0STUDY', 'U0OTHER', 'external')");
+    $store->dbh->do("INSERT INTO study.member (team_id, user_id, standing, profile_due) VALUES ('T0STUDY', 'U0OTHER', 'external', 'infinity')");
     my ($words) = ask('U0OTHER', 'on');
     like($words, qr/이 워크스페이스의 멤버만/, 'are told so');
     is($store->value("SELECT count(*) FROM study.export_request WHERE user_id = 'U0OTHER'"), 0, 'nothing is done');
+    $store->dbh->do("INSERT INTO study.forgotten (team_id, user_id, before, sealed_at, rows_at, done_at) VALUES ('T0STUDY', 'U0OTHER', 'infinity', now(), now(), now())");
+    ($words) = ask('U0OTHER', 'on');
+    like($words, qr/이 워크스페이스의 멤버만/, 'who was forgotten, too');
+    is($store->value("SELECT before FROM study.forgotten WHERE user_id = 'U0OTHER'"), 'infinity', '... and stays so');
 };
 
 is($store->value("SELECT count(*) FROM study.outbox WHERE kind = 'response' AND state = 'sent'"), $answered, 'every answer is a row that was sent');

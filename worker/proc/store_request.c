@@ -341,7 +341,13 @@ static bool lift(struct asked *a, struct error *err)
     return ok;
 }
 
-/* Whoever is turned away leaves no row but the answer's. */
+static bool is_turned_away(const struct asked *a)
+{
+    return a->request->verb == REQUEST_REFUSED ||
+           (a->member.external && !a->terms->external_members);
+}
+
+/* Whoever is turned away leaves no row but the answer's, and stays forgotten. */
 static bool know_member(struct asked *a, struct error *err)
 {
     const struct request *r = a->request;
@@ -350,17 +356,20 @@ static bool know_member(struct asked *a, struct error *err)
     if (!db_teams_seen(a->pg, &r->team, 1, err)) {
         return false;
     }
-    return r->verb == REQUEST_REFUSED ||
-           ((r->verb != REQUEST_ON || lift(a, err)) &&
-            db_members_seen(a->pg, &(struct db_member){.team = r->team, .user = r->user}, 1, err) &&
+    if (r->verb == REQUEST_ON &&
+        (!member_read(a->pg, r->team, r->user, a->terms->language, &a->member, err) ||
+         (!is_turned_away(a) && !lift(a, err)))) {
+        return false;
+    }
+    return is_turned_away(a) ||
+           (db_members_seen(a->pg, &(struct db_member){.team = r->team, .user = r->user}, 1, err) &&
             member_read(a->pg, r->team, r->user, a->terms->language, &a->member, err));
 }
 
 static bool answer(struct asked *a, struct error *err)
 {
     a->words = request_words_of(a->member.english);
-    if (a->request->verb == REQUEST_REFUSED ||
-        (a->member.external && !a->terms->external_members)) {
+    if (is_turned_away(a)) {
         say_plain(a, a->words->refused);
         return true;
     }
