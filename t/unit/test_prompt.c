@@ -106,10 +106,12 @@ static void typed_ids(void **state)
 
     (void)state;
     text_init(&out, 4096);
-    source_without_ids(&out, STR("U024BE7LH's notes, (W012A3CDE) F0123456789.pdf; CS101, UTF8, "
-                                 "WEDNESDAY, xU024BE7LH, U024BE7LHx, U0123456789012"));
+    source_without_ids(&out,
+                       STR("U024BE7LH's notes, (W012A3CDE) F0123456789.pdf; CS101, UTF8, "
+                           "WEDNESDAY, xU024BE7LH, U024BE7LHx, U0123456789012, U024BE7LH님과"));
     assert_string_equal(text_cstr(&out), "(id)'s notes, ((id)) (id).pdf; CS101, UTF8, "
-                                         "WEDNESDAY, xU024BE7LH, U024BE7LHx, U0123456789012");
+                                         "WEDNESDAY, xU024BE7LH, U024BE7LHx, U0123456789012, "
+                                         "(id)님과");
     text_free(&out);
 }
 
@@ -194,6 +196,35 @@ static void data_only(void **state)
     digest_work_destroy(&work);
 }
 
+/* A name is cut last: at the cut a longer word is no id, and an id does not
+ * stay in part. */
+static void files_cut(void **state)
+{
+    const char *texts[] = {"with two files"};
+    struct digest_work *work = work_of("en", texts, 1);
+    struct prompts *prompts = load();
+    struct error err = {0};
+    struct text system, user;
+    size_t first;
+    char files[700];
+
+    (void)state;
+    snprintf(files, sizeof(files), "%0190d U024BE7LHXXXX.pdf\n%0194d U024BE7LH.pdf", 0, 0);
+    free(work->records[0].files);
+    work->records[0].files = strdup(files);
+    struct source *source = source_create(work);
+    text_init(&system, 65536);
+    text_init(&user, 65536);
+    assert_true(ask_one(work, source, 10000, prompts, &system, &user, &first, &err));
+    assert_non_null(strstr(text_cstr(&user), "0 U024BE7LH\""));
+    assert_non_null(strstr(text_cstr(&user), "0 (id).\""));
+    text_free(&system);
+    text_free(&user);
+    prompts_destroy(&prompts);
+    source_destroy(&source);
+    digest_work_destroy(&work);
+}
+
 static void bounded(void **state)
 {
     const char *texts[] = {"oldest", "older", "newer", "newest 가나다라마바사아자차카타파하"};
@@ -260,10 +291,11 @@ static void missing_directory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(template_errors), cmocka_unit_test(template_fills),
-        cmocka_unit_test(plain_text),      cmocka_unit_test(typed_ids),
-        cmocka_unit_test(data_only),       cmocka_unit_test(bounded),
-        cmocka_unit_test(notices),         cmocka_unit_test(missing_directory),
+        cmocka_unit_test(template_errors),   cmocka_unit_test(template_fills),
+        cmocka_unit_test(plain_text),        cmocka_unit_test(typed_ids),
+        cmocka_unit_test(files_cut),         cmocka_unit_test(data_only),
+        cmocka_unit_test(bounded),           cmocka_unit_test(notices),
+        cmocka_unit_test(missing_directory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,6 +206,27 @@ static void utf8(void **state)
     assert_int_equal(utf8_cut(s, 100).len, 9);
 }
 
+static void utf8_copies(void **state)
+{
+    char out[8];
+
+    (void)state;
+    utf8_copy(out, sizeof(out), "a\xed\x95\x9c\xed\x95\x9c");
+    assert_string_equal(out, "a\xed\x95\x9c\xed\x95\x9c");
+    utf8_copy(out, 7, "a\xed\x95\x9c\xed\x95\x9c");
+    assert_string_equal(out, "a\xed\x95\x9c");
+    utf8_copy(out, sizeof(out), "ab\xed\x95");
+    assert_string_equal(out, "ab");
+    utf8_copy(out, sizeof(out),
+              "ab\xff"
+              "c");
+    assert_string_equal(out, "ab");
+    utf8_copy(out, sizeof(out), "12345678");
+    assert_string_equal(out, "1234567");
+    utf8_copy(out, 1, "x");
+    assert_string_equal(out, "");
+}
+
 static void mrkdwn(void **state)
 {
     struct text t;
@@ -231,7 +252,8 @@ int main(void)
         cmocka_unit_test(error_texts),    cmocka_unit_test(error_too_long),
         cmocka_unit_test(backoff_bounds), cmocka_unit_test(clocks_and_random),
         cmocka_unit_test(strings),        cmocka_unit_test(text_limits),
-        cmocka_unit_test(utf8),           cmocka_unit_test(mrkdwn),
+        cmocka_unit_test(utf8),           cmocka_unit_test(utf8_copies),
+        cmocka_unit_test(mrkdwn),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

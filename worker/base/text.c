@@ -290,6 +290,17 @@ struct str utf8_cut(struct str s, size_t code_points)
     return s;
 }
 
+void utf8_copy(char *out, size_t size, const char *s)
+{
+    size_t left = strlen(s), len = 0, n;
+
+    while ((n = utf8_sequence((const unsigned char *)s + len, left - len)) > 0 && len + n < size) {
+        len += n;
+    }
+    memcpy(out, s, len);
+    out[len] = '\0';
+}
+
 bool mrkdwn_escape(struct text *out, struct str s)
 {
     size_t start = 0;

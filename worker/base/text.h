@@ -58,6 +58,8 @@ struct str text_str(const struct text *t);
 bool utf8_valid(struct str s);                         /* RFC 3629; NUL is valid UTF-8 */
 size_t utf8_length(struct str s);                      /* code points; s must be valid */
 struct str utf8_cut(struct str s, size_t code_points); /* the longest prefix of at most so many */
+/* As much of s as has room, NUL-terminated: whole code points, up to what is not UTF-8. */
+void utf8_copy(char *out, size_t size, const char *s);
 
 /*
  * Escapes exactly & < > (https://docs.slack.dev/messaging/formatting-message-text), so that no text

@@ -10,8 +10,9 @@
 #include "digest/clean.h"
 #include "digest/template.h"
 
-#define PROMPT_MAX (1024 * 1024)
-#define DIVIDER    "\n=== records ===\n"
+#define PROMPT_MAX    (1024 * 1024)
+#define FILE_NAME_MAX 200 /* code points */
+#define DIVIDER       "\n=== records ===\n"
 
 enum language { KOREAN, ENGLISH, LANGUAGES };
 
@@ -202,8 +203,9 @@ static void put_files(struct json_writer *w, const char *files)
         struct text name;
 
         text_init(&name, 4096);
-        source_without_ids(&name, utf8_cut((struct str){p, (size_t)(stop - p)}, 200));
-        json_put_str(w, text_str(&name));
+        source_without_ids(&name, (struct str){p, (size_t)(stop - p)});
+        /* after the ids: the end of a cut word would look like one, or not any more */
+        json_put_str(w, utf8_cut(text_str(&name), FILE_NAME_MAX));
         text_free(&name);
         p = *stop == '\n' ? stop + 1 : stop;
     }

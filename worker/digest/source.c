@@ -169,9 +169,10 @@ static bool is_id_char(char c)
     return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
+/* Not what is beyond ASCII: in Korean an id is followed by its particle without a blank. */
 static bool is_word_char(char c)
 {
-    return is_id_char(c) || (c >= 'a' && c <= 'z') || (unsigned char)c >= 0x80;
+    return is_id_char(c) || (c >= 'a' && c <= 'z');
 }
 
 /*

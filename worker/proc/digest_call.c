@@ -61,7 +61,7 @@ void model_free(struct model *model)
 
 static void set_reason(struct call *call, const char *reason)
 {
-    snprintf(call->reason, sizeof(call->reason), "%.*s", (int)sizeof(call->reason) - 1, reason);
+    utf8_copy(call->reason, sizeof(call->reason), reason);
 }
 
 static void go_back(struct call *call, int64_t wait_ms, const char *reason)
