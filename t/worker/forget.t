@@ -17,7 +17,7 @@ use JSON::PP qw(decode_json);
 use POSIX ();
 use Time::HiRes ();
 
-use StudyTest::Event qw(deleted edited message reply);
+use StudyTest::Event qw(deleted edited member_joined message reply);
 use StudyTest::Proc qw(run_limited slurp wait_for);
 use StudyTest::StandIn ();
 use StudyTest::Store ();
@@ -53,8 +53,19 @@ sub forget {
     return $said;
 }
 
+# While studyctl still waits for the end; to be reaped with reap.
+my @asking;
+sub forget_beside {
+    my ($user, @more) = @_;
+    my $pid = fork // die;
+    if (!$pid) { $worker->ctl('member', 'forget', $TEAM, $user, '--yes', @more); POSIX::_exit(0) }
+    push @asking, $pid;
+    return $pid;
+}
+sub reap { waitpid $_, 0 for splice @asking; return }
+
 sub mark { my ($user) = @_; return $store->dbh->selectrow_hashref('SELECT * FROM study.forgotten WHERE user_id = ?', undef, $user) }
-sub is_done { my ($user) = @_; return wait_for { mark($user)->{done_at} } 60, 'it to be done' }
+sub is_done { my ($user) = @_; return wait_for { (mark($user) // {})->{done_at} } 60, 'it to be done' }
 
 # Every row of every table that has the word anywhere, the marks' own aside.
 sub traces {
@@ -184,13 +195,13 @@ subtest 'what waits in Redis' => sub {
     wait_for { value('SELECT count(*) FROM pg_locks WHERE NOT granted') } 30, 'the store to wait';
     $store->event(map { message(user => $user, text => $text) } 1 .. 20);
     $store->push_raw('suspect', map { $store->element(message(user => $user, text => $text)) } 1 .. 3);
-    my ($status, $said) = $worker->ctl('member', 'forget', $TEAM, $user, '--yes', '--json');
-    is($status, 0, 'forgotten while the store holds a batch') or diag $said;
-    like($said, qr/Not done yet; the schedule role goes on/, 'which is not the end of it');
+    forget_beside($user);
+    wait_for { ((mark($user) // {})->{error} // '') =~ /still open/ } 30, 'whoever erases to wait for the store';
     ok(!mark($user)->{done_at}, 'it is not done before that batch is');
     $lock->rollback;
     $store->drained(60);
     is_done($user);
+    reap;
     is(traces($text), '', 'nothing that waited is stored');
     is(traces($user), '', 'nor the member');
     my @left = grep { index(slurp($_), $text) >= 0 } glob "$dir/redis/appendonlydir-study/*";
@@ -230,12 +241,7 @@ subtest 'replies on their way' => sub {
     my $s = digest($sending, 'made', 'sending');
     $worker->ctl('pause', 'deliver');
     $store->dbh->do(q{UPDATE study.lane SET due_at = now() + interval '1 h'});
-    for my $user ($pending, $doubtful, $sending) {
-        my $pid = fork // die;
-        if (!$pid) { $worker->ctl('member', 'forget', $TEAM, $user, '--yes'); POSIX::_exit(0) }
-        waitpid $pid, 0 if $user eq $pending;
-        push @{ $store->{kids} }, $pid;
-    }
+    forget_beside($_) for $pending, $doubtful, $sending;
     is_done($pending);
     is(traces($pending), '', 'one that waited is gone');
     wait_for { 2 == grep { (mark($_) // {})->{sealed_at} } $sending, $doubtful } 30, 'the others';
@@ -245,11 +251,11 @@ subtest 'replies on their way' => sub {
             [ [ $case->[2], '{}', 'cancelled', 2, undef ] ], "one that is $case->[2] keeps its row, blank");
     }
     is(traces($SECRET), '', 'no word of any');
-    waitpid $_, 0 for splice @{ $store->{kids} };
     $worker->ctl('resume', 'deliver');
     $store->dbh->do(q{UPDATE study.lane SET due_at = now(), next_at = now()});
     $store->dbh->do('NOTIFY study_outbox');
     is_done($_) for $doubtful, $sending;
+    reap;
     is(traces($_), '', 'it goes once its end is known') for $doubtful, $sending;
     is(scalar $slack->posted, $posted, 'nothing was sent');
 };
@@ -309,19 +315,86 @@ subtest 'asking again while it is done' => sub {
     $store->dbh->do('DROP FUNCTION public.ask_again CASCADE');
 };
 
-subtest 'a Redis that may not be asked' => sub {
+# Ours alone would do: what the store and others write is what they wait for.
+subtest 'whoever has not seen the mark' => sub {
+    my $user = user();
+    $store->event(message(user => $user, text => $SECRET));
+    $store->drained;
+    my $writer = $store->pg->dbh;
+    $writer->begin_work;
+    $writer->do(q{UPDATE study.message SET text = text WHERE false});
+    $store->dbh->do('INSERT INTO study.forgotten (team_id, user_id, before) VALUES (?, ?, now())', undef, $TEAM, $user);
+    wait_for { (mark($user)->{error} // '') =~ /a transaction that began before is still open/ } 30, 'it to be told';
+    is(scalar @{ mark($user)->{writers} }, 1, 'one is waited for') or diag explain mark($user);
+    my $later = $store->pg->dbh;
+    $later->begin_work;
+    $later->do(q{UPDATE study.message SET text = text WHERE false});
+    # Meanwhile nobody sits in the database: the role that erases also fires schedules.
+    my $sat = 0;
+    for (1 .. 40) {
+        $sat += value(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'});
+        Time::HiRes::sleep(0.02);
+    }
+    is($sat, 0, 'and nobody is held up by it');
+    ok(!mark($user)->{sealed_at}, 'it is not sealed yet');
+    $writer->rollback;
+    is_done($user);
+    is(mark($user)->{error}, undef, 'those who began later are not waited for');
+    $later->rollback;
+    is(traces($user), '', 'it is gone');
+};
+
+subtest 'many that cannot go on' => sub {
+    my $user = user();
+    $store->event(message(user => $user, text => $SECRET));
+    $store->drained;
+    $worker->ctl('pause', 'deliver');
+    $store->dbh->do(q{INSERT INTO study.forgotten (team_id, user_id, before, asked_at, sealed_at)
+        SELECT ?, 'U0AAA' || n, now(), now() - interval '1 h', now() FROM generate_series(1, 70) AS n}, undef, $TEAM);
+    $store->dbh->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, body)
+        SELECT 'stuck' || n, 'response', ?, 'response-U0AAA' || n, '{"url":"x"}' FROM generate_series(1, 70) AS n}, undef, $TEAM);
+    $store->dbh->do('INSERT INTO study.forgotten (team_id, user_id, before) VALUES (?, ?, now())', undef, $TEAM, $user);
+    is_done($user);
+    is(traces($user), '', 'one who comes after them is forgotten');
+    is(value(q{SELECT count(*) FROM study.forgotten WHERE user_id ~ 'AAA' AND rows_at IS NULL}), 70, '... while they still wait');
+    $store->dbh->do(q{DELETE FROM study.outbox WHERE identity ~ '^stuck'});
+    wait_for { !value('SELECT count(*) FROM study.forgotten WHERE done_at IS NULL') } 60, 'the others';
+    $worker->ctl('resume', 'deliver');
+};
+
+# Who came into a channel is noted until it is known whether that was us.
+subtest 'coming into a channel' => sub {
+    my ($user, $other) = (user(), 'U0CAME');
+    $store->dbh->do('INSERT INTO study.team (team_id) VALUES (?)', undef, 'T0UNKNOWN');
+    $store->dbh->do('INSERT INTO study.forgotten (team_id, user_id, before, sealed_at, rows_at, done_at) VALUES (?, ?, now(), now(), now(), now())', undef, 'T0UNKNOWN', $user);
+    $store->event(map { my $e = member_joined(user => $_, team => 'T0UNKNOWN', channel => 'C0UNKNOWN'); $e->{authorizations} = []; $e } $user, $other);
+    $store->drained;
+    is_deeply($store->rows(q{SELECT user_id FROM study.channel_join WHERE team_id = 'T0UNKNOWN'}), [ [$other] ], 'not of who was forgotten');
+};
+
+subtest 'a Redis that may not be asked, and a Slack that does not delete' => sub {
     my $user = user();
     my $admin = $store->redis->client;
     $admin->acl('SETUSER', 'study-worker', '-bgrewriteaof');
+    $slack->fault({ kind => 'error', error => 'cant_delete_message', match => { method => 'chat.delete' } });
     $store->event(message(user => $user, text => $SECRET));
     $store->drained;
-    forget($user);
-    wait_for { (mark($user)->{error} // '') =~ /NOPERM|permission/ } 30, 'the reason';
-    ok(!mark($user)->{done_at}, 'it is not done');
+    digest($user, 'made', 'sent');
+    my ($status, $said) = $worker->ctl('member', 'forget', $TEAM, $user, '--yes', '--delete-dms', '--json');
+    is($status, 0, 'studyctl does what it can');
+    like($said, qr/Not done yet; the schedule role goes on/, '... which is not all');
+    like($said, qr/^1 of our messages to them stay in Slack/m, '... and says what stays');
+    my $told = decode_json($said =~ /^(\{.*\})$/m)->{forgotten};
+    is($told->{stay_in_slack}, 1, 'its answer has that');
+    like($told->{error}, qr/NOPERM|permission/, '... and why it is not done');
+    ok(!$told->{done_at}, '... which it is not');
     is(traces($user), '', 'though the rows are gone');
     $admin->acl('SETUSER', 'study-worker', '+bgrewriteaof');
     is_done($user);
-    is(mark($user)->{error}, undef, 'it is tried again');
+    (undef, $said) = $worker->ctl('member', 'show', $TEAM, $user, '--json');
+    $told = decode_json($said)->{forgotten};
+    is_deeply([ @$told{qw(state stay_in_slack error)} ], [ 'done', 1, undef ], 'it is tried again; what stays is still told');
+    $slack->clear_faults;
 };
 
 $store->stop;

@@ -84,7 +84,7 @@ static void rest(void)
 }
 
 /* Rows here, the accept logs by the schedule role; what takes longer is left to that altogether. */
-static bool see_to_it(struct ctl *ctl, struct error *err)
+static bool see_to_it(struct ctl *ctl, int64_t *stays, struct error *err)
 {
     int64_t until = clock_boot_ms() + WAIT_MS;
     enum forget_state state = FORGET_ERASING;
@@ -94,7 +94,7 @@ static bool see_to_it(struct ctl *ctl, struct error *err)
         if (!gone && !forget_erase(ctl->pg, ctl->args[0], ctl->args[1], ERASE_MS, &gone, err)) {
             return false;
         }
-        if (!forget_state(ctl->pg, ctl->args[0], ctl->args[1], &state, err)) {
+        if (!forget_state(ctl->pg, ctl->args[0], ctl->args[1], &state, stays, err)) {
             return false;
         }
         if (state == FORGET_DONE) {
@@ -120,6 +120,7 @@ static enum ctl_status member_forget(struct ctl *ctl)
 {
     enum ctl_status status;
     struct error err;
+    int64_t stays = 0;
 
     if (!check_ids(ctl)) {
         return CTL_USAGE;
@@ -133,10 +134,16 @@ static enum ctl_status member_forget(struct ctl *ctl)
         return status;
     }
     if (!forget_member(ctl->pg, ctl->args[0], ctl->args[1], ctl->future, ctl->delete_dms, &err) ||
-        !see_to_it(ctl, &err)) {
+        !see_to_it(ctl, &stays, &err)) {
         return ctl_fail(&err);
     }
     status = show(ctl, true);
+    if (stays > 0) {
+        fprintf(stderr,
+                "%" PRId64 " of our messages to them stay in Slack, which would not delete "
+                "them.\n",
+                stays);
+    }
     fprintf(stderr, not_reached,
             ctl->delete_dms ? "" : " (our own messages to them there: --delete-dms)");
     return status;

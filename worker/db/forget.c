@@ -16,8 +16,8 @@ bool forget_member(struct pg *pg, const char *team_id, const char *user_id, bool
         "    ON CONFLICT (team_id, user_id) DO UPDATE"
         "       SET before = GREATEST(f.before, excluded.before),"
         "           delete_dms = f.delete_dms OR excluded.delete_dms,"
-        "           asked_at = now(), sealed_at = NULL, dead_from = 0, rows_at = NULL,"
-        "           done_at = NULL, error = NULL"
+        "           asked_at = now(), sealed_at = NULL, writers = NULL, makers = NULL,"
+        "           dead_from = 0, rows_at = NULL, done_at = NULL, error = NULL"
         "), silent AS ("
         "    UPDATE study.member SET digests = false WHERE team_id = $1 AND user_id = $2"
         ")"
@@ -46,19 +46,22 @@ bool forget_lift(struct pg *pg, const char *team_id, const char *user_id, bool *
     return true;
 }
 
-bool forget_list_open(struct pg *pg, struct forget_open open[FORGET_OPEN_MAX], size_t *count,
-                      struct error *err)
+bool forget_list_open(struct pg *pg, const struct forget_open *after,
+                      struct forget_open open[FORGET_OPEN_MAX], size_t *count, struct error *err)
 {
-    struct pg_args *args = pg_args_create();
+    struct pg_args *args = pg_args_pair(after->team_id, after->user_id);
     struct pg_result *res = NULL;
     bool ok;
 
     *count = 0;
     pg_arg_int(args, FORGET_OPEN_MAX);
-    ok = pg_exec(pg,
-                 "SELECT team_id, user_id, rows_at IS NOT NULL FROM study.forgotten"
-                 " WHERE done_at IS NULL ORDER BY rows_at IS NOT NULL, asked_at LIMIT $1",
-                 args, &res, err);
+    ok = pg_exec_take(pg,
+                      "SELECT team_id, user_id, rows_at IS NOT NULL FROM study.forgotten"
+                      " WHERE done_at IS NULL"
+                      " ORDER BY rows_at IS NOT NULL,"
+                      "  (team_id, user_id) <= ($1::text COLLATE \"C\", $2::text COLLATE \"C\"),"
+                      "  team_id, user_id LIMIT $3",
+                      args, &res, err);
     for (int row = 0; ok && row < pg_rows(res); row++) {
         struct forget_open *o = &open[(*count)++];
 
@@ -67,7 +70,6 @@ bool forget_list_open(struct pg *pg, struct forget_open open[FORGET_OPEN_MAX], s
         o->rows_gone = pg_bool(res, row, 2);
     }
     pg_result_destroy(&res);
-    pg_args_destroy(&args);
     return ok;
 }
 
@@ -118,17 +120,18 @@ bool forget_group_waits(struct pg *pg, int64_t group, const char *why, struct er
 }
 
 bool forget_state(struct pg *pg, const char *team_id, const char *user_id, enum forget_state *state,
-                  struct error *err)
+                  int64_t *stays, struct error *err)
 {
     struct pg_result *res = NULL;
 
     if (!pg_exec_take(pg,
-                      "SELECT 1 + (rows_at IS NOT NULL)::int + (done_at IS NOT NULL)::int"
-                      "  FROM study.forgotten WHERE team_id = $1 AND user_id = $2",
+                      "SELECT 1 + (rows_at IS NOT NULL)::int + (done_at IS NOT NULL)::int,"
+                      "       stays FROM study.forgotten WHERE team_id = $1 AND user_id = $2",
                       pg_args_pair(team_id, user_id), &res, err)) {
         return false;
     }
     *state = pg_rows(res) > 0 ? (enum forget_state)pg_int(res, 0, 0) : FORGET_NOT;
+    *stays = pg_rows(res) > 0 ? pg_int(res, 0, 1) : 0;
     pg_result_destroy(&res);
     return true;
 }
@@ -142,7 +145,8 @@ bool forget_show(struct pg *pg, const char *team_id, const char *user_id, struct
                         "  WHEN rows_at IS NOT NULL THEN 'rows erased, accept logs not yet'"
                         "  ELSE 'erasing' END AS state,"
                         " NULLIF(before, 'infinity') AS before, before = 'infinity' AS for_good,"
-                        " delete_dms, asked_at, rows_at, done_at, error"
+                        " delete_dms, CASE WHEN delete_dms THEN stays END AS stay_in_slack,"
+                        " asked_at, rows_at, done_at, error"
                         " FROM study.forgotten WHERE team_id = $1 AND user_id = $2",
                         pg_args_pair(team_id, user_id), res, err);
 }

@@ -38,15 +38,16 @@ bool forget_lift(struct pg *pg, const char *team_id, const char *user_id, bool *
 
 /*
  * Erases, for about budget_ms. *gone: all rows are; the accept logs are what is left to be done.
- * Otherwise call again: there was more than the time allowed, or a reply of theirs is on its way,
- * or somebody still writes who has not seen the mark.
+ * Otherwise call again, a moment later: there was more than the time allowed, or a reply of theirs
+ * is on its way, or somebody still writes who has not seen the mark.
  */
 bool forget_erase(struct pg *pg, const char *team_id, const char *user_id, int64_t budget_ms,
                   bool *gone, struct error *err);
 
 enum forget_state { FORGET_NOT, FORGET_ERASING, FORGET_LOGS, FORGET_DONE };
+/* *stays: messages of ours to them that Slack would not delete; known once the rows are gone. */
 bool forget_state(struct pg *pg, const char *team_id, const char *user_id, enum forget_state *state,
-                  struct error *err);
+                  int64_t *stays, struct error *err);
 /* The mark, a row or none, as studyctl shows it. */
 bool forget_show(struct pg *pg, const char *team_id, const char *user_id, struct pg_result **res,
                  struct error *err);
@@ -56,9 +57,13 @@ struct forget_open {
     char team_id[65], user_id[65];
     bool rows_gone;
 };
-/* Forgettings that are not done, the oldest first, at most FORGET_OPEN_MAX. */
-bool forget_list_open(struct pg *pg, struct forget_open open[FORGET_OPEN_MAX], size_t *count,
-                      struct error *err);
+/*
+ * Forgettings that are not done, at most FORGET_OPEN_MAX: those whose rows are not gone first, and
+ * of these the ones behind `after`, in a circle. So whoever hands in the last one that was tried
+ * comes to all of them, however many cannot go on. Ids "" are before all.
+ */
+bool forget_list_open(struct pg *pg, const struct forget_open *after,
+                      struct forget_open open[FORGET_OPEN_MAX], size_t *count, struct error *err);
 
 /*
  * For the accept logs. Those whose rows are gone now are one group: *group is its limit, 0 when

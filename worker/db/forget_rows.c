@@ -5,8 +5,9 @@
  *
  * The order matters. Digests and replies go first, since they are what leaves. They go again after
  * the messages: a firing may have collected in between. And between the two, whoever was writing
- * with a view of the tables from before is waited for (study.await_writers), so that nothing
- * appears behind our back; after that the tables' own statements keep it out.
+ * with a view of the tables from before is waited for, so that nothing appears behind our back;
+ * after that the tables' own statements keep it out. That wait is a list in the mark's row
+ * (study.writers_left), looked at in each call: nobody sits and waits.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,8 +16,8 @@
 #include "base/text.h"
 #include "db/forget.h"
 
-#define SLICE     500
-#define WAIT_MOST "'2 s'"
+#define SLICE    500
+#define PATIENCE "'2 s'" /* before it is told what is waited for */
 
 struct erasing {
     struct pg *pg;
@@ -256,52 +257,45 @@ static const char finish_sql[] =
     "       AND o.target IN (SELECT 'delete-' || c FROM unnest(f.dm_channels) AS c) AND $3 > 0"
     "    RETURNING o.state"
     ")"
-    "UPDATE study.forgotten f SET rows_at = now(), dm_channels = '{}',"
-    "       error = CASE WHEN d.kept > 0 THEN d.kept || ' messages to them stay in Slack' END"
+    "UPDATE study.forgotten f SET rows_at = now(), dm_channels = '{}', error = NULL,"
+    "       stays = f.stays + d.kept"
     "  FROM (SELECT count(*) FILTER (WHERE state <> 'sent') AS kept FROM deleted) d"
     " WHERE f.team_id = $1 AND f.user_id = $2 AND f.asked_at = $4 AND f.rows_at IS NULL"
     " RETURNING 1";
 
-static bool note(struct erasing *e, const char *why, struct error *err)
-{
-    struct pg_args *args = pg_args_create();
-    bool ok;
-
-    pg_arg_cstr(args, e->team_id);
-    pg_arg_cstr(args, e->user_id);
-    pg_arg_cstr(args, why);
-    ok = pg_exec(e->pg,
-                 "UPDATE study.forgotten SET error = $3 WHERE team_id = $1 AND user_id = $2"
-                 " AND error IS DISTINCT FROM $3",
-                 args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
-}
+/* Whether those have ended who were writing to the tables when this was first asked. What keeps
+ * them is told only once it takes long. */
+#define AWAIT(list, tables)                                                                        \
+    "WITH left_now AS ("                                                                           \
+    "    UPDATE study.forgotten f SET " list " = w.now, error = CASE"                              \
+    "           WHEN cardinality(w.now) > 0 AND f.asked_at < now() - interval " PATIENCE           \
+    "           THEN 'a transaction that began before is still open' END"                          \
+    "      FROM (SELECT study.writers_left(" list ", ARRAY[" tables "]::regclass[]) AS now"        \
+    "              FROM study.forgotten WHERE team_id = $1 AND user_id = $2) w"                    \
+    "     WHERE f.team_id = $1 AND f.user_id = $2 AND f.asked_at = $4 AND $3 > 0"                  \
+    "    RETURNING cardinality(w.now) AS writers"                                                  \
+    ")"                                                                                            \
+    "SELECT COALESCE((SELECT writers FROM left_now), 1)"
 
 static bool await(struct erasing *e, const char *sql, struct error *err)
 {
-    int64_t ended;
+    int64_t writers;
 
-    if (!ask(e, sql, &ended, err)) {
+    if (!ask(e, sql, &writers, err)) {
         return false;
     }
-    if (ended == 0) {
-        e->more = true;
-        return note(e, "a transaction that began before is still open", err);
-    }
+    e->more = writers > 0;
     return true;
 }
 
 /* Everything that was there when the mark was set. */
 static bool first_pass(struct erasing *e, struct error *err)
 {
-    static const char writers[] =
-        "SELECT study.await_writers(ARRAY['study.message', 'study.member', 'study.dead_event']"
-        "::regclass[], " WAIT_MOST ")::int WHERE $1 <> $2 OR $3 > 0";
-    static const char makers[] =
-        "SELECT study.await_writers(ARRAY['study.digest', 'study.outbox']::regclass[], " WAIT_MOST
-        ")::int WHERE $1 <> $2 OR $3 > 0";
-    static const char seal[] = "UPDATE study.forgotten SET sealed_at = now(), error = NULL"
+    static const char writers[] = AWAIT("writers", "'study.message', 'study.member',"
+                                                   " 'study.dead_event', 'study.channel_join'");
+    static const char makers[] = AWAIT("makers", "'study.digest', 'study.outbox'");
+    static const char seal[] = "UPDATE study.forgotten SET sealed_at = now(), error = NULL,"
+                               "       writers = NULL, makers = NULL"
                                " WHERE team_id = $1 AND user_id = $2 AND asked_at = $4 AND $3 > 0";
 
     return run(e, dms_sql, NULL, err) && drain(e, digests_sql, true, err) &&

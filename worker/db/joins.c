@@ -9,7 +9,9 @@ bool join_seen(struct pg *pg, struct str team, struct str channel, struct str us
     static const char sql[] =
         "WITH j AS ("
         "    INSERT INTO study.channel_join AS j (team_id, channel_id, user_id, ours, private)"
-        "    VALUES ($1, $2, $3, $4, $5)"
+        "    SELECT $1, $2, $3, $4, $5"
+        "     WHERE $4 OR NOT EXISTS (SELECT FROM study.forgotten f"
+        "                              WHERE f.team_id = $1 AND f.user_id = $3)"
         "    ON CONFLICT (team_id, channel_id, user_id) DO UPDATE SET ours = j.ours OR "
         "excluded.ours"
         "    RETURNING 1"

@@ -14,7 +14,7 @@
 #include "io/pg.h"
 
 /* In the caller's transaction; the workspace's row is there. ours: `user` is known to be our bot.
- */
+ * Otherwise nothing is noted of a member who was forgotten: that is somebody, and not us. */
 bool join_seen(struct pg *pg, struct str team, struct str channel, struct str user, bool ours,
                bool is_private, struct error *err);
 

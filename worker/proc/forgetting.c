@@ -19,8 +19,9 @@
 struct forgetting {
     struct catchup *catchup;
     int64_t at_ms;
-    bool open;     /* when looked at last */
-    int64_t group; /* 0: none */
+    bool open;                /* when looked at last */
+    struct forget_open tried; /* the last one */
+    int64_t group;            /* 0: none */
     struct catchup_progress *progress;
     bool passed, said;
 };
@@ -56,16 +57,16 @@ void forgetting_destroy(struct forgetting **forgetting)
 }
 
 /* *busy: there is more that could be done at once. */
-static bool erase(struct pg *pg, bool *open, bool *busy, struct error *err)
+static bool erase(struct forgetting *f, struct pg *pg, bool *busy, struct error *err)
 {
     struct forget_open list[FORGET_OPEN_MAX];
     int64_t ends = clock_boot_ms() + BUDGET_MS;
     size_t count;
 
-    if (!forget_list_open(pg, list, &count, err)) {
+    if (!forget_list_open(pg, &f->tried, list, &count, err)) {
         return false;
     }
-    *open = count > 0;
+    f->open = count > 0;
     for (size_t i = 0; i < count && !list[i].rows_gone; i++) {
         int64_t left = ends - clock_boot_ms();
         bool gone;
@@ -74,6 +75,7 @@ static bool erase(struct pg *pg, bool *open, bool *busy, struct error *err)
             *busy = true;
             break;
         }
+        f->tried = list[i];
         if (!forget_erase(pg, list[i].team_id, list[i].user_id, left, &gone, err)) {
             return false;
         }
@@ -138,7 +140,7 @@ bool forgetting_turn(struct forgetting *forgetting, struct pg *pg, struct error 
         return true;
     }
     forgetting->at_ms = clock_boot_ms() + RETRY_MS; /* should one of these fail */
-    if (!erase(pg, &forgetting->open, &busy, err) ||
+    if (!erase(forgetting, pg, &busy, err) ||
         (forgetting->open && !logs(forgetting, pg, &wait_ms, err))) {
         return false;
     }
