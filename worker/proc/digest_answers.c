@@ -81,7 +81,8 @@ bool digest_take_answers(struct digest_role *d)
         d->use.prompt_tokens += news.prompt_tokens;
         d->use.completion_tokens += news.completion_tokens;
         take_news(d, &news);
-        if (call->state == CALL_MADE || call->state == CALL_BACK) {
+        d->answered_at_ms = clock_boot_ms();
+        if (d->more && (call->state == CALL_MADE || call->state == CALL_BACK)) {
             d->claim_at_ms = 0;
         }
     }

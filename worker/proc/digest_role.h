@@ -31,6 +31,8 @@ struct digest_role {
     size_t pool;        /* claimed at once: some stand ready for the moment an answer comes */
 
     int64_t claim_at_ms; /* boot clock */
+    bool more;           /* the last claim took all that it had room for */
+    int64_t answered_at_ms;
     int64_t tidy_at_ms;
     int64_t renew_at_ms;
     int64_t pause_at_ms;

@@ -29,6 +29,7 @@
 #define POLL_MS      1000
 #define CLAIM_MAX    32 /* at once: the first are asked while the others are read */
 #define RESPONSE_MAX (1024 * 1024)
+#define SWARM_MS     40 /* without an answer, and none is expected just now */
 #define HOLD_KEPT_MS 5000 /* a shorter rest is waited out with the rows in hand */
 
 size_t digest_count_state(const struct digest_role *d, enum call_state state)
@@ -104,6 +105,7 @@ static void claim(struct digest_role *d)
 
     d->claim_at_ms = clock_boot_ms() + POLL_MS;
     d->terms.limit = (int)(d->pool - d->count < CLAIM_MAX ? d->pool - d->count : CLAIM_MAX);
+    d->more = false;
     d->terms.model_open = digest_model_open(d);
     if (!digests_claim(d->db.pg, &d->terms, &works, &count, &err)) {
         db_turn_failed(&d->db, "claiming digests", &err);
@@ -121,7 +123,8 @@ static void claim(struct digest_role *d)
     free(works);
     db_turn_worked(&d->db);
     if (count == (size_t)d->terms.limit && count > 0) {
-        d->claim_at_ms = 0; /* there may be more than we had room for */
+        d->claim_at_ms = 0;
+        d->more = true;
     }
     if (d->claim_at_ms > 0 || clock_boot_ms() >= d->tidy_at_ms) {
         tidy(d);
@@ -271,11 +274,21 @@ static void hold_back(struct digest_role *d, enum stop stop)
 
 /* ---- the loop ---- */
 
-/* A few at a time, so that a claim is worth its transaction; at once when nothing stands ready. */
+/*
+ * A few at a time, so that a claim is worth its transaction. Calls that began together are answered
+ * together, and an answer that comes during a claim has its successor wait for it: with enough
+ * standing ready for the rest of such a swarm, what is claimed next is claimed after it.
+ */
 static bool wants_more(const struct digest_role *d)
 {
-    return d->pool - d->count > d->concurrency / 8 ||
-           (d->count < d->pool && digest_count_state(d, CALL_READY) == 0);
+    size_t ready = digest_count_state(d, CALL_READY);
+
+    if (d->count >= d->pool) {
+        return false;
+    }
+    return ready == 0 || (d->pool - d->count > d->concurrency / 8 &&
+                          (ready < d->concurrency / 4 ||
+                           clock_boot_ms() >= d->answered_at_ms + SWARM_MS));
 }
 
 /* Only what this turn may do next can cut the wait short: a claim that is due but not allowed (the
@@ -289,6 +302,9 @@ static int wait_ms(const struct digest_role *d, enum stop stop)
 
     if (stop == STOP_NOT && wants_more(d) && d->claim_at_ms < until) {
         until = d->claim_at_ms > d->db.not_before_ms ? d->claim_at_ms : d->db.not_before_ms;
+    } else if (d->more && d->count < d->pool && d->answered_at_ms + SWARM_MS > now &&
+               d->answered_at_ms + SWARM_MS < until) {
+        until = d->answered_at_ms + SWARM_MS;
     }
     if (to_store && d->db.not_before_ms < until) {
         until = d->db.not_before_ms;
@@ -351,7 +367,7 @@ static bool open_role(struct digest_role *d, struct error *err)
     };
 
     d->concurrency = (size_t)config_int(c, "openai", "concurrency");
-    d->pool = d->concurrency + d->concurrency / 2 + 1;
+    d->pool = 2 * d->concurrency + 1;
     d->calls = calloc(d->pool, sizeof(struct call *));
     if (d->calls == NULL) {
         abort();

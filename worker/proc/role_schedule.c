@@ -27,8 +27,10 @@
 
 #define HELD_MAX       32
 #define LEASE_MS       15000
+#define SLICE_FIRST    100 /* members: the model is asked about them while the next are collected */
 #define SLICE_MEMBERS  1000
 #define POLL_MS        1000  /* the safety net under NOTIFY */
+#define LOOK_FIRST_MS  5     /* a trigger's own batch is acknowledged right after its commit */
 #define WAITING_MS     100   /* between two looks at accept logs that have not caught up */
 #define LOCKED_MS      50    /* what is due is in other hands */
 #define CLOCKS_MS      10000 /* members' rows name a new time zone or time */
@@ -42,6 +44,7 @@ struct held {
     struct firing_claim claim;
     struct catchup_progress *progress;
     int64_t claimed_ms; /* boot time */
+    int64_t slice;      /* members of the next */
     bool ready;         /* to be collected */
     bool overdue;       /* ready, though not caught up */
     int64_t digests;
@@ -55,6 +58,7 @@ struct scheduler {
     int64_t max_wait_ms, window_s, deadline_ms;
     struct held held[HELD_MAX];
     size_t held_count;
+    int64_t look_ms; /* between the last look and the next */
     int64_t renew_at_ms, clocks_at_ms;
     int64_t retention_s, give_up_s, sweep_at_ms, deadline_pg_ms;
     bool private_channels;
@@ -128,11 +132,15 @@ static bool claim(struct scheduler *s, struct error *err)
     if (!db_firings_claim(s->pg, LEASE_MS, HELD_MAX - s->held_count, claims, &count, err)) {
         return false;
     }
+    if (count > 0) {
+        s->look_ms = LOOK_FIRST_MS / 2;
+    }
     for (size_t i = 0; i < count; i++) {
         s->held[s->held_count++] = (struct held){
             .claim = claims[i],
             .progress = catchup_begin(s->catchup, false),
             .claimed_ms = clock_boot_ms(),
+            .slice = SLICE_FIRST,
             .ready = claims[i].collecting,
         };
     }
@@ -192,7 +200,7 @@ static bool collect(struct scheduler *s, size_t i, bool *progress, struct error 
 {
     struct held *held = &s->held[i];
     const struct firing_slice_limits limits = {
-        .members = SLICE_MEMBERS,
+        .members = held->slice,
         .lease_ms = LEASE_MS,
         .deadline_ms = s->deadline_ms,
         .overdue = held->overdue,
@@ -206,6 +214,7 @@ static bool collect(struct scheduler *s, size_t i, bool *progress, struct error 
         return false;
     }
     held->digests += digests;
+    held->slice = SLICE_MEMBERS;
     switch (result) {
     case FIRING_DONE:
         log_info("firing %" PRId64 " of %s: %" PRId64 " digests", held->claim.firing_id,
@@ -330,7 +339,8 @@ static int64_t idle_ms(struct scheduler *s)
     int64_t next;
 
     if (s->held_count > 0) {
-        return WAITING_MS;
+        s->look_ms = s->look_ms * 2 < WAITING_MS ? s->look_ms * 2 : WAITING_MS;
+        return s->look_ms;
     }
     if (!db_firings_next_ms(s->pg, &next, &err)) {
         return 0; /* the next turn meets the same error, and says so */
