@@ -127,6 +127,29 @@ subtest 'a notice that came to nothing' => sub {
     $out->stop;
 };
 
+subtest 'at night, and fired by hand' => sub {
+    my $out = StudyTest::Outgoing->start(worker => 0, config => { openai => { enabled => 'no' } });
+    my $hour = (gmtime)[2];
+    $out->worker->write_config({ deliver => { quiet_from => sprintf('%02d:00', ($hour + 23) % 24), quiet_until => sprintf('%02d:00', ($hour + 2) % 24) } });
+    $out->worker->start;
+    my ($user, $asleep) = (user(), user());
+    my %scheduled = (scheduled => 1, member => { noticed => 0, time_zone => 'UTC' });
+    my @ids = map { $out->digest(user => $_, %scheduled, schedule => $_ eq $user ? 'daily' : 'weekly') } $user, $asleep;
+    my $held = "SELECT count(*) FROM study.outbox WHERE kind = 'notice' AND hold AND state = 'pending'";
+    ok(wait_for(sub { $out->value($held) == 2 }, 15), 'scheduled, at night: the notices are held');
+    ok(wait_for(sub { $out->value('SELECT count(*) FROM study.digest WHERE next_at <= now()') == 0 }, 15), 'and the digests wait for them');
+    ok(wait_for(sub { $out->value('SELECT count(*) FROM study.lane WHERE due_at > now()') == 2 }, 15), 'until the morning');
+
+    my $by_hand = $out->digest(user => $user, member => { noticed => 0, time_zone => 'UTC' }, texts => ['fired by hand']);
+    ok($out->wait_row('digest', $by_hand, 'made'), 'one fired by hand is made');
+    ok(wait_for(sub { $out->dm($user) >= 2 }, 20), 'and sent, in the night');
+    is_deeply([ kinds($out, $user) ], [ 'study_notice', 'study_digest' ], 'behind the notice, which had been held');
+    is($out->value('SELECT count(*) FROM study.outbox WHERE kind = ?', 'notice'), 2, 'and is no second one');
+    is($out->value("$held AND target = ?", $asleep), 1, 'that of another member goes on waiting');
+    is(scalar $out->dm($asleep), 0, 'who sleeps');
+    $out->stop;
+};
+
 subtest 'a crowd that was never told' => sub {
     my $out = StudyTest::Outgoing->start(deliver => 0, worker => 0);
     my $dbh = $out->dbh;

@@ -74,3 +74,31 @@ void notices_free(struct notice_owed **owed, size_t count)
     free(*owed);
     *owed = NULL;
 }
+
+bool notices_let_go(struct pg *pg, struct error *err)
+{
+    /* Lanes before rows, in one order: what every writer does. */
+    static const char sql[] =
+        "WITH held AS MATERIALIZED ("
+        "    SELECT o.outbox_id, o.team_id, o.target FROM study.outbox o"
+        "     WHERE o.kind = 'notice' AND o.hold AND o.state = 'pending'"
+        "       AND (o.team_id, o.target) IN ("
+        "           SELECT d.team_id, d.user_id FROM study.digest d"
+        "             JOIN study.firing f USING (firing_id)"
+        "             JOIN study.member m USING (team_id, user_id)"
+        "            WHERE d.state = 'pending' AND d.next_at <= now() AND m.noticed_at IS NULL"
+        "              AND f.trigger_key IS NOT NULL)"
+        "), lanes AS MATERIALIZED ("
+        "    SELECT l.team_id, l.target FROM study.lane l JOIN held USING (team_id, target)"
+        "     ORDER BY l.team_id, l.target FOR UPDATE OF l"
+        "), let_go AS ("
+        "    UPDATE study.outbox o SET hold = false FROM held JOIN lanes USING (team_id, target)"
+        "     WHERE o.outbox_id = held.outbox_id RETURNING o.team_id, o.target"
+        "), due AS ("
+        "    UPDATE study.lane l SET due_at = GREATEST(l.next_at, now()) FROM let_go g"
+        "     WHERE l.team_id = g.team_id AND l.target = g.target"
+        ")"
+        "SELECT count(pg_notify('study_outbox', '')) FROM let_go";
+
+    return pg_exec(pg, sql, NULL, NULL, err);
+}

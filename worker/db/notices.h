@@ -22,6 +22,9 @@ struct notice_owed {
 /* In order, those behind `after` (NULL: from the first). */
 bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
                   struct notice_owed **owed, size_t *count, struct error *err);
+/* A notice that waits for its member's morning goes at once when a digest fired by hand waits for it:
+ * that one keeps to no quiet hours. */
+bool notices_let_go(struct pg *pg, struct error *err);
 void notices_free(struct notice_owed **owed, size_t count);
 
 #endif

@@ -123,6 +123,9 @@ bool notices_add(struct pg *pg, const struct config *config, const struct prompt
     size_t count = 0;
     bool ok;
 
+    if (!notices_let_go(pg, err)) {
+        return false;
+    }
     do {
         struct notice_owed *before = owed;
         size_t before_count = count;
