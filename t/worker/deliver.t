@@ -270,30 +270,6 @@ subtest 'kill -9 between taking and noting' => sub {
     cmp_ok($out->row('outbox', $id)->{attempts}, '>=', 2, 'by another claim');
 };
 
-subtest 'SIGSTOP past the lease' => sub {
-    $slack->clear_faults;
-    my $user = user();
-    my ($pid) = $out->pids('deliver');
-    my $first = $out->reply(target => $user);
-    ok($out->wait_row('outbox', $first, 'sent'), 'the DM is open');
-    sleep 1.1;
-    # the process is stopped while it holds a claim: at the very moment that it says `sending`
-    $slack->fault({ kind => 'stall', seconds => 60, match => { method => 'chat.postMessage', channel => 'D' . substr $user, 1 }, count => 1, accept => 0 });
-    my $id = $out->reply(target => $user);
-    ok($out->wait_row('outbox', $id, 'sending'), 'sending');
-    kill STOP => $pid;
-    $out->dbh->do("UPDATE study.outbox SET state = 'doubtful', claim_token = NULL, lease_until = NULL, next_at = now() + interval '1 h' WHERE outbox_id = ?", undef, $id);
-    sleep 4;
-    kill CONT => $pid;
-    sleep 2;
-    my $row = $out->row('outbox', $id);
-    is($row->{state}, 'doubtful', 'woken, it writes nothing about a row that is not its own any more');
-    $out->dbh->do('UPDATE study.outbox SET next_at = now() WHERE outbox_id = ?', undef, $id);
-    $out->dbh->do('UPDATE study.lane SET due_at = now() WHERE target = ?', undef, $user);
-    ok($out->wait_row('outbox', $id, 'sent', 30), 'and the row goes its way');
-    is(times_held($id, $user), 1, 'once');
-};
-
 subtest 'a reply whose source has changed' => sub {
     $slack->clear_faults;
     my $user = user();

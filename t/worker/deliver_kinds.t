@@ -203,31 +203,6 @@ subtest 'killed with each of them under way' => sub {
     is_deeply([ reactions('C0KILL', $said->{ts}) ], ['seedling'], 'one reaction');
 };
 
-subtest 'stopped past its lease and woken, it sends nothing' => sub {
-    $slack->clear_faults;
-    my $user = user();
-    $out->member($user);
-    my ($pid) = $out->pids('deliver');
-    my $said = message('C0SLEEP');
-    $slack->set(delays => { 'conversations.open' => 2 });
-    my $message = $out->reply(target => $user);
-    ok(wait_for(sub { $out->row('outbox', $message)->{claim_token} }, 10), 'a reply is claimed, its DM being opened');
-    kill STOP => $pid;
-    my ($answer, $path) = response(user());
-    $out->dbh->do("UPDATE study.outbox SET lease_until = now(), claim_token = gen_random_uuid() WHERE outbox_id = ?", undef, $message);
-    $slack->set(delays => { 'conversations.open' => 0 });
-    sleep 3;
-    my $before = $slack->count('chat.postMessage');
-    $out->dbh->do("INSERT INTO study.pause (role, reason) VALUES ('deliver', 'a test')");
-    kill CONT => $pid;
-    sleep 3;
-    is($slack->count('chat.postMessage'), $before, 'what is not its own any more');
-    $out->dbh->do('DELETE FROM study.pause');
-    ok($out->wait_row('outbox', $message, 'sent', 30), 'the next claim sends it');
-    ok($out->wait_row('outbox', $answer, 'sent', 30), 'and the answer');
-    is(scalar(grep { ($_->{metadata}{event_payload}{outbox_id} // '') eq $message } $out->dm($user)), 1, 'once');
-};
-
 subtest 'without the scope for reactions everything else goes on' => sub {
     $slack->clear_faults;
     $slack->fault({ kind => 'error', error => 'missing_scope', match => { method => 'reactions.add' }, count => 1 });

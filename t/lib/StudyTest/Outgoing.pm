@@ -9,6 +9,7 @@ package StudyTest::Outgoing;
 #   my $id = $out->digest(user => 'U1', texts => ['read chapter 3', ...]);
 #   my $reply = $out->reply(target => 'U1', text => 'hello');
 #   $out->wait_row('digest', $id, 'made')     until a row is in the state, 20 s at most
+#   my $second = $out->second(deliver => 1)   as another machine's worker, until it goes out of scope
 #
 # Options: dir; digest, deliver => how many processes (1); slack, openai => options of the
 # stand-ins; openai_url; config; durable; worker => 0 leaves it stopped.
@@ -61,6 +62,21 @@ sub start {
     $self->team($TEAM);
     $self->{worker}->start(wait => 0) if $opt{worker} // 1;
     return $self;
+}
+
+# Of the second worker's roles only the named ones run; config => { section => { key => value } } besides.
+sub second {
+    my ($self, %opt) = @_;
+
+    my %config = map { my $given = $_; $given => { %{ $self->{worker}{config}{$given} } } } keys %{ $self->{worker}{config} };
+    $config{$_}{processes} = $opt{$_} // 0 for qw(digest deliver);
+    for my $section (keys %{ $opt{config} // {} }) {
+        $config{$section} = { %{ $config{$section} // {} }, %{ $opt{config}{$section} } };
+    }
+    return StudyTest::Worker->new(
+        dir => "$self->{dir}/second-" . ++$self->{serial}, redis => StudyTest::Outgoing::NoRedis->new, postgres => $self->{pg},
+        config => \%config, slack_url => $self->{slack}->url, openai_url => $self->{openai}->url,
+    )->start(wait => 0);
 }
 
 sub pg     { return $_[0]{pg} }
