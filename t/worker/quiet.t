@@ -79,6 +79,23 @@ subtest 'a scheduled reply waits for the morning, a triggered one does not' => s
     is_deeply([ map { $_->{text} } $out->dm($owl) ], [ 'by hand', 'of the schedule' ], 'once');
 };
 
+subtest 'a night does not make a reply too old' => sub {
+    my ($begin, $end) = map { my @t = gmtime(time - $_ * 60); sprintf '%02d:%02d', @t[ 2, 1 ] } 300, 10;
+    $out->worker->stop;
+    my ($owl, $other, $late) = map { my $user = user(); $out->member($user, time_zone => 'UTC'); $user } 1 .. 3;
+    my $held = $out->reply(target => $owl, hold => 1);       # from dusk to now: a quarter of an hour of day
+    my $by_hand = $out->reply(target => $other);
+    my $waited = $out->reply(target => $late, hold => 1);    # a day and a night more
+    $out->dbh->do("UPDATE study.outbox SET created_at = now() - interval '305 min' WHERE outbox_id IN (?, ?)", undef, $held, $by_hand);
+    $out->dbh->do("UPDATE study.outbox SET created_at = now() - interval '1830 min' WHERE outbox_id = ?", undef, $waited);
+    restart(quiet_from => $begin, quiet_until => $end, give_up => '30m');
+    ok($out->wait_row('outbox', $held, 'sent'), 'sent in the morning') or diag explain $out->row('outbox', $held);
+    ok($out->wait_row('outbox', $by_hand, 'parked'), 'what was not held is too old');
+    ok($out->wait_row('outbox', $waited, 'parked'), 'and so is what had a day to go');
+    is($out->row('outbox', $waited)->{error}, 'too old to be sent', 'with the reason');
+    restart(give_up => '24h', quiet_from => '08:00', quiet_until => '08:00');
+};
+
 subtest 'a member whose zone is not known' => sub {
     my $user = user();
     $out->member($user);

@@ -87,7 +87,7 @@ const struct option options[] = {
     {"deliver", "concurrency", OPTION_INT, "32", 1, 256, NULL, NULL, "Requests under way at once, for each process."},
     {"deliver", "lease", OPTION_DURATION, "60s", 10 * SECOND, 1 * HOUR, NULL, NULL, "How long a claimed reply is ours."},
     {"deliver", "max_attempts", OPTION_INT, "100", 1, 1000, NULL, NULL, "Attempts to send one reply at most."},
-    {"deliver", "give_up", OPTION_DURATION, "24h", 1 * MINUTE, 7 * DAY, NULL, NULL, "Age at which an unsent reply is given up."},
+    {"deliver", "give_up", OPTION_DURATION, "24h", 1 * MINUTE, 7 * DAY, NULL, NULL, "Age at which an unsent reply is given up; a night that it was held for does not count."},
     {"deliver", "doubtful", OPTION_CHOICE, "settle", 0, 0, "settle|park", NULL, "A reply that may have been sent: look it up in the channel, or leave it to an operator."},
     {"deliver", "settle_after", OPTION_DURATION, "30s", 100 * MS, 1 * HOUR, NULL, NULL, "How long after its end a doubtful request is looked up in the channel."},
     {"deliver", "mode", OPTION_CHOICE, "live", 0, 0, "live|log", NULL, "log: nothing is sent; what would have been is logged, without its words."},
