@@ -374,20 +374,35 @@ subtest 'kill -9 with digests in hand' => sub {
     is($out->value('SELECT count(*) FROM study.outbox WHERE digest_id = ANY(?)', \@ids), 3, 'one reply each');
 };
 
-subtest 'a stop gives back what is in hand' => sub {
-    fresh();
-    $openai->fault({ kind => 'stall', seconds => 30, match => { contains => 'stopcase' } });
-    my $id = $out->digest(user => user(), texts => ['stopcase notes']);
-    ok($out->wait_row('digest', $id, 'running'), 'claimed');
-    ok(wait_for(sub { calls_for('stopcase') }, 10), 'asked');
-    $out->worker->stop;
-    my $row = $out->row('digest', $id);
-    is($row->{state}, 'pending', 'pending again');
-    is($row->{attempts}, 0, 'and the attempt not counted');
-    fresh();
-    $out->worker->start(wait => 0);
-    is(made($id)->{origin}, 'model', 'made after the start');
-};
+# A call that ends by itself before the stop comes has had its attempt: here none does.
+sub patient { my ($timeout) = @_; $out->worker->stop; $out->worker->write_config({ openai => { timeout => $timeout } }); $out->worker->start(wait => 0); return }
+
+for my $case ([ 'while the model thinks', 0 ], [ 'while PostgreSQL does not answer, too', 1 ]) {
+    my ($when, $blocked) = @$case;
+    subtest "a stop gives back what is in hand, $when" => sub {
+        fresh();
+        patient('2m');
+        $openai->fault({ kind => 'stall', seconds => 120, match => { contains => "stopcase$blocked" } });
+        my $id = $out->digest(user => user(), texts => ["stopcase$blocked notes"]);
+        ok(wait_for(sub { calls_for("stopcase$blocked") }, 20), 'asked');
+        my $lock = $out->pg->dbh;
+        if ($blocked) {    # the next claim waits for it, and is what the stop ends
+            $lock->begin_work;
+            $lock->do('LOCK TABLE study.pause');
+            ok(wait_for(sub { $lock->selectrow_array("SELECT 1 FROM pg_stat_activity WHERE application_name = 'study-worker digest' AND wait_event_type = 'Lock'") }, 20),
+                'a statement waits');
+        }
+        $out->worker->stop;
+        my $row = $out->row('digest', $id);
+        is($row->{state}, 'pending', 'pending again');
+        is($row->{attempts}, 0, 'and the attempt not counted');
+        $lock->rollback if $blocked;
+        fresh();
+        $out->worker->start(wait => 0);
+        is(made($id)->{origin}, 'model', 'made after the start');
+    };
+}
+patient('2s');
 
 subtest 'many at once, a bounded number of connections' => sub {
     fresh();

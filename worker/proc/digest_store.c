@@ -216,6 +216,7 @@ void digest_release_all(struct digest_role *d)
 
     pg_set_interrupt(d->db.pg, -1);
     pg_set_deadline(d->db.pg, RELEASE_MS);
+    d->db.not_before_ms = 0; /* the stop itself may have ended a statement */
     if (d->count > 0 && db_turn_begin(&d->db)) {
         digest_store(d);
     }
