@@ -150,6 +150,24 @@ subtest 'at night, and fired by hand' => sub {
     $out->stop;
 };
 
+subtest 'a digest that comes while others are to be told' => sub {
+    my $out = StudyTest::Outgoing->start(deliver => 0);
+    $out->dbh->do("UPDATE study.team SET url = 'https://t0study.slack.com/'");
+    my $lock = $out->pg->dbh;
+    $lock->do('SELECT pg_advisory_lock(7)');
+    $out->dbh->do('CREATE FUNCTION public.wait_for_test() RETURNS trigger LANGUAGE plpgsql AS'
+        . ' $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END $$');
+    $out->dbh->do('CREATE TRIGGER wait_for_test BEFORE INSERT ON study.outbox FOR EACH ROW EXECUTE FUNCTION public.wait_for_test()');
+    my @users = (user(), user());
+    $out->digest(user => $users[0], member => { noticed => 0 });
+    ok(wait_for(sub { $out->value("SELECT 1 FROM pg_stat_activity WHERE application_name = 'study-worker digest' AND wait_event = 'advisory'") }, 20),
+        'the first notice is being added');
+    $out->digest(user => $users[1], member => { noticed => 0 });
+    $lock->do('SELECT pg_advisory_unlock(7)');
+    ok(wait_for(sub { $out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice'") == 2 }, 20), 'the second is not left for ten minutes');
+    $out->stop;
+};
+
 subtest 'a crowd that was never told' => sub {
     my $out = StudyTest::Outgoing->start(deliver => 0, worker => 0);
     my $dbh = $out->dbh;

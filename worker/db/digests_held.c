@@ -93,7 +93,11 @@ bool digests_rest(struct pg *pg, bool opt_in, struct error *err)
         "      FROM study.digest d JOIN study.member m USING (team_id, user_id)"
         "      JOIN study.team t USING (team_id)"
         "     CROSS JOIN LATERAL ("
-        "           SELECT m.noticed_at IS NULL OR t.state <> 'active' OR EXISTS ("
+        /* who came since the last look at who is to be told has no notice yet: not at rest */
+        "           SELECT (m.noticed_at IS NULL AND EXISTS ("
+        "                  SELECT FROM study.outbox o WHERE o.kind = 'notice'"
+        "                     AND o.team_id = d.team_id AND o.target = d.user_id))"
+        "               OR t.state <> 'active' OR EXISTS ("
         "                  SELECT FROM study.lane l WHERE l.team_id = d.team_id"
         "                     AND l.target = d.user_id AND l.stopped_reason IS NOT NULL)"
         "               AS nowhere) n"
