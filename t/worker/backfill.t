@@ -14,10 +14,12 @@ use lib "$Bin/../lib";
 use Test::More;
 
 use JSON::PP qw(decode_json);
+use POSIX ();
 use Time::HiRes ();
 
 use StudyTest::Event qw(message);
 use StudyTest::Proc qw(root_dir slurp wait_for);
+use StudyTest::Redis ();
 use StudyTest::StandIn ();
 use StudyTest::Store ();
 
@@ -137,11 +139,11 @@ subtest 'kill -9, and again' => sub {
     }
     is($killed, 3, 'killed three times');
     ok($store->value(q{SELECT done_at IS NULL AND reached < latest FROM study.backfill WHERE channel_id = ?}, $channel), 'it had come some way');
-    my $calls = $slack->count('conversations.history');
+    my $threads = $slack->count('conversations.replies');
     my ($status, $said) = fill($channel);
     is($status, 0, 'once more') or diag $said;
     like($said, qr/Going on where the last run stopped/, 'it goes on');
-    cmp_ok($slack->count('conversations.history') - $calls, '<', 120 / 15 + 2, 'and does not read all of it again');
+    cmp_ok($slack->count('conversations.replies') - $threads, '<', 12, 'and does not read all threads again');
     is_deeply(rows($channel), $whole, 'exactly the rows of one run');
     $slack->set(delays => { 'conversations.history' => 0, 'conversations.replies' => 0 });
 };
@@ -163,6 +165,64 @@ subtest 'Ctrl-C' => sub {
     $slack->set(delays => { 'conversations.history' => 0 });
     fill($channel);
     is_deeply(rows($channel), $whole, 'which is so');
+};
+
+# What somebody had forgotten is not even put into Redis, whose file would hold it.
+sub in_redis { my ($word) = @_; return scalar grep { index(slurp($_), $word) >= 0 } glob "$dir/redis/appendonlydir-study/*" }
+
+subtest 'who was forgotten' => sub {
+    my $where = 'C0LETHE';
+    my $parent = $slack->say(team => $TEAM, channel => $where, user => 'U0LETHE', text => 'lethe, a beginning', ts => ts(7000));
+    $slack->say(team => $TEAM, channel => $where, user => 'U0STAYS', text => 'stays, a reply', ts => ts(6990), thread_ts => $parent->{ts});
+    $slack->say(team => $TEAM, channel => $where, user => 'U0LETHE', text => 'lethe, a reply', ts => ts(6980), thread_ts => $parent->{ts});
+    $slack->say(team => $TEAM, channel => $where, user => 'U0STAYS', text => 'stays, a broadcast', ts => ts(6970), thread_ts => $parent->{ts}, subtype => 'thread_broadcast',
+        root => { user => 'U0LETHE', text => 'lethe, a beginning', ts => $parent->{ts} });
+    $slack->say(team => $TEAM, channel => $where, user => 'U0LETHE', text => 'lethe, again', ts => ts(6950));
+    $store->dbh->do(q{INSERT INTO study.forgotten (team_id, user_id, before, sealed_at, rows_at, done_at) VALUES (?, 'U0LETHE', to_timestamp(?), now(), now(), now())}, undef, $TEAM, $now - 6960);
+    my ($status, $said) = fill($where);
+    is($status, 0, 'it runs') or diag $said;
+    is_deeply($store->rows('SELECT text FROM study.message WHERE channel_id = ? ORDER BY ts', $where), [ ['stays, a reply'], ['stays, a broadcast'], ['lethe, again'] ],
+        "others' are stored, and what they wrote since");
+    ok(in_redis('stays, a reply'), 'the file that is looked at has what was pushed');
+    is(in_redis($_), 0, "$_: was not pushed") for 'lethe, a beginning', 'lethe, a reply';
+
+    # A mark that is set while a message is on its way into Redis is not done before that is there.
+    my $admin = $store->redis->client;
+    $slack->say(team => $TEAM, channel => $where, user => 'U0LATE', text => 'late, a note', ts => ts(6900));
+    $admin->acl('SETUSER', 'study-worker', '-rpush');
+    my $pid = fork // die;
+    if (!$pid) { fill($where); POSIX::_exit(0) }
+    wait_for { $store->value(q{SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND xact_start < now() - interval '0.2 s' AND query ~ 'study.forgotten'}) } 20, 'a push';
+    is($store->value(q{SELECT cardinality(study.writers_left(NULL, ARRAY['study.backfill']::regclass[]))}), 1, 'forgetting sees who pushes');
+    $admin->acl('SETUSER', 'study-worker', '+rpush');
+    waitpid $pid, 0;
+    is($store->value(q{SELECT count(*) FROM study.message WHERE text = 'late, a note'}), 1, '... which goes through');
+    $store->dbh->do('DELETE FROM study.forgotten');
+};
+
+# A run that was cut off, as its row tells; meanwhile people went on.
+subtest 'what came after the first run' => sub {
+    my $where = 'C0LATER';
+    my @first = map { $slack->say(team => $TEAM, channel => $where, user => 'U0P001', text => "topic $_", ts => ts(9000 - $_ * 10)) } 1 .. 40;
+    for my $i (0, 20, 39) {
+        $slack->say(team => $TEAM, channel => $where, user => 'U0P002', text => "soon to $i", ts => ts(8500), thread_ts => $first[$i]{ts});
+    }
+    fill($where);
+    my $cut = $first[20]{ts};
+    $store->dbh->do(q{UPDATE study.backfill SET done_at = NULL, reached = ?, latest = ?, started_at = to_timestamp(?) WHERE channel_id = ?}, undef,
+        $cut, sprintf('%d.000000', $now - 8340), $now - 8400, $where);
+    $store->dbh->do(q{DELETE FROM study.message WHERE channel_id = ? AND ts < ?}, undef, $where, $cut);
+    for my $i (0, 20, 39) {
+        $slack->say(team => $TEAM, channel => $where, user => 'U0P002', text => "late to $i", ts => ts(8000 - $i), thread_ts => $first[$i]{ts});
+    }
+    $slack->say(team => $TEAM, channel => $where, user => 'U0P003', text => 'a late topic', ts => ts(7900));
+    $slack->say(team => $TEAM, channel => $where, user => 'U0P003', text => 'within the minute', ts => ts(8390));
+    my ($status, $said) = fill($where);
+    is($status, 0, 'it goes on') or diag $said;
+    is($store->value('SELECT count(*) FROM study.message WHERE channel_id = ?', $where), 40 + 3 + 3 + 2, 'all is there');
+    is_deeply($store->rows(q{SELECT text FROM study.message WHERE channel_id = ? AND text ~ 'late|minute' ORDER BY 1}, $where),
+        [ map { [$_] } 'a late topic', 'late to 0', 'late to 20', 'late to 39', 'within the minute' ], 'late replies, wherever the thread began');
+    is($store->value(q{SELECT done_at IS NOT NULL FROM study.backfill WHERE channel_id = ?}, $where), 1, 'it is done');
 };
 
 subtest 'stored, and not digested' => sub {
@@ -198,6 +258,36 @@ subtest 'where it cannot' => sub {
     }
     my ($status) = $worker->ctl('backfill', '--channel', $channel);
     is($status >> 8, 2, 'since when?');
+};
+
+# What an earlier run, or nginx, gave to another server counts as well.
+subtest 'two servers' => sub {
+    my $second = StudyTest::Redis->start(dir => "$dir/redis2");
+    $worker->stop;
+    push @{ $worker->{redis} }, $second;
+    $worker->write_config;
+    $worker->start(wait => 0);
+    $slack->say(team => $TEAM, channel => 'C0TWO', user => 'U0P001', text => 'for two', ts => ts(600));
+    wait_for { $second->client->zcard($store->key('leases')) == 0 } 30, 'the second';
+    kill STOP => $second->pid;
+    my $pid = fork // die;
+    if (!$pid) {
+        my ($status, $said) = fill('C0TWO', '--json');
+        open my $out, '>', "$dir/two" or die;
+        print $out $said;
+        close $out;
+        POSIX::_exit($status);
+    }
+    wait_for { $store->value(q{SELECT count(*) FROM study.message WHERE text = 'for two'}) } 60, 'it to be stored by way of the first';
+    $store->drained;
+    Time::HiRes::sleep(1);
+    is(waitpid($pid, POSIX::WNOHANG()), 0, 'it still asks the second');
+    kill CONT => $second->pid;
+    waitpid $pid, 0;
+    is($?, 0, 'which answers in the end');
+    ok(decode_json(slurp("$dir/two") =~ /^(\{.*\})$/m)->{stored}, 'then all of it is stored');
+    $worker->stop;
+    $second->stop;
 };
 
 $store->stop;

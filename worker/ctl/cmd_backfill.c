@@ -15,16 +15,13 @@
 #include "base/clock.h"
 #include "base/version.h"
 #include "ctl/elements.h"
+#include "ctl/feed.h"
 #include "ctl/output.h"
 #include "db/backfill.h"
-#include "ingest/queue.h"
 #include "slack/history.h"
 #include "slack/web.h"
 
-#define PENDING_MAX   20000 /* elements that may wait; then we do */
-#define PUSH_ATTEMPTS 8
 #define STORE_WAIT_MS 60000
-#define LOOK_MS       200
 #define SAY_MS        1000
 
 static volatile sig_atomic_t told_to_stop;
@@ -34,9 +31,10 @@ struct filler {
     struct history history;
     struct element_place place;
     char bot_user_id[65], enterprise_id[65];
-    struct queue *queue;
+    struct feed *feed;
     struct text element;
     struct backfill state;
+    char known[20]; /* up to here an earlier run has read what is being read; "" nothing */
     int64_t said_ms;
 };
 
@@ -44,16 +42,6 @@ static void on_signal(int signal)
 {
     (void)signal;
     told_to_stop = 1;
-}
-
-static void rest(int64_t ms)
-{
-    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
-}
-
-static bool interrupted(struct error *err)
-{
-    return told_to_stop != 0 && !error_set(err, ERROR_INTERRUPTED, "interrupted");
 }
 
 /* ---- who we are, and where ---- */
@@ -124,57 +112,24 @@ static bool look_at_channel(struct filler *f, struct error *err)
 
 /* ---- into the accept log ---- */
 
-/* The first server that takes it; while the store has much to do already, not at all. */
-static bool open_queue(struct filler *f, struct error *err)
-{
-    const char *const *servers;
-    size_t count = config_list(f->ctl->config, "redis", "servers", &servers);
-    struct queue_lengths lengths;
-
-    for (size_t i = 0; i < count; i++) {
-        queue_destroy(&f->queue);
-        if (queue_create(&f->queue, f->ctl->config, servers[i], err) &&
-            queue_lengths(f->queue, &lengths, err)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool make_room(struct filler *f, struct error *err)
-{
-    struct queue_lengths lengths;
-
-    for (;;) {
-        if (interrupted(err)) {
-            return false;
-        }
-        if (!queue_lengths(f->queue, &lengths, err)) {
-            if (!open_queue(f, err)) {
-                return false;
-            }
-        } else if (lengths.list[QUEUE_PENDING] < PENDING_MAX) {
-            return true;
-        }
-        rest(LOOK_MS);
-    }
-}
-
+/* In a transaction that forgetting waits for: what its author has had forgotten meanwhile is not
+ * handed over behind its back, not even to be refused by the store. */
 static bool push(struct filler *f, const struct json *message, struct error *err)
 {
-    if (!element_of(&f->element, &f->place, message, clock_wall_ms(), err)) {
+    struct pg *pg = f->ctl->pg;
+    bool allowed;
+
+    if (!pg_begin(pg, err) ||
+        !backfill_allows(pg, f->history.team_id, json_get_string(message, "user"),
+                         json_get_string(message, "ts"), &allowed, err) ||
+        (allowed && (!element_of(&f->element, &f->place, message, clock_wall_ms(), err) ||
+                     !feed_push(f->feed, text_str(&f->element), err))) ||
+        !pg_commit(pg, err)) {
+        pg_rollback(pg);
         return false;
     }
-    for (unsigned attempt = 1;; attempt++) {
-        if (queue_push(f->queue, QUEUE_PENDING, text_str(&f->element), err)) {
-            f->state.messages++;
-            return true;
-        }
-        if (attempt == PUSH_ATTEMPTS || interrupted(err)) {
-            return false;
-        }
-        rest(clock_backoff_ms(attempt, LOOK_MS, 5000));
-    }
+    f->state.messages += allowed;
+    return true;
 }
 
 /* ---- reading ---- */
@@ -194,8 +149,9 @@ static void say(struct filler *f, const char *reached)
             f->ctl->channel, f->state.messages, f->state.threads, at);
 }
 
-/* The replies; the first message itself came with the channel. */
-static bool read_thread(struct filler *f, const char *thread_ts, struct error *err)
+/* The replies after `oldest`; the first message itself came with the channel. */
+static bool read_thread(struct filler *f, const char *thread_ts, const char *oldest,
+                        struct error *err)
 {
     char *cursor = NULL;
     bool more = true, ok = true;
@@ -203,7 +159,7 @@ static bool read_thread(struct filler *f, const char *thread_ts, struct error *e
     while (ok && more) {
         struct slack_answer answer;
 
-        if (!history_page(&f->history, f->ctl->channel, thread_ts, f->state.oldest, f->state.latest,
+        if (!history_page(&f->history, f->ctl->channel, thread_ts, oldest, f->state.latest,
                           str_of(cursor), &answer, err)) {
             ok = strcmp(err->code, "thread_not_found") == 0; /* deleted meanwhile */
             break;
@@ -211,8 +167,9 @@ static bool read_thread(struct filler *f, const char *thread_ts, struct error *e
         const struct json *messages = json_get(answer.root, "messages");
         for (size_t i = 0; ok && i < json_size(messages); i++) {
             const struct json *message = json_at(messages, i);
+            struct str ts = json_get_string(message, "ts");
 
-            if (!str_is(json_get_string(message, "ts"), thread_ts)) {
+            if (slack_is_ts(ts) && !str_is(ts, thread_ts)) {
                 ok = push(f, message, err);
             }
         }
@@ -235,11 +192,25 @@ static bool has_replies(const struct json *message)
            str_eq(json_get_string(message, "thread_ts"), json_get_string(message, "ts"));
 }
 
+/* A message, and its thread; of one that an earlier run has read, the replies since. */
+static bool take_message(struct filler *f, const struct json *message, const char *ts,
+                         struct error *err)
+{
+    struct str last = json_get_string(message, "latest_reply");
+
+    if (f->known[0] == '\0' || strcmp(ts, f->known) > 0) {
+        return push(f, message, err) &&
+               (!has_replies(message) || read_thread(f, ts, f->state.oldest, err));
+    }
+    return !has_replies(message) || (last.data != NULL && str_cmp(last, str_of(f->known)) <= 0) ||
+           read_thread(f, ts, f->known, err);
+}
+
 /* *oldest: of the page; unchanged when it is empty. */
 static bool take_page(struct filler *f, const struct json *messages, char oldest[20],
                       struct error *err)
 {
-    if (!make_room(f, err)) {
+    if (!feed_await_room(f->feed, err)) {
         return false;
     }
     for (size_t i = 0; i < json_size(messages); i++) {
@@ -251,7 +222,7 @@ static bool take_page(struct filler *f, const struct json *messages, char oldest
             continue; /* nothing that could be stored */
         }
         snprintf(name, sizeof(name), "%.*s", STR_ARG(ts));
-        if (!push(f, message, err) || (has_replies(message) && !read_thread(f, name, err))) {
+        if (!take_message(f, message, name, err)) {
             return false;
         }
         if (strcmp(name, oldest) < 0) {
@@ -305,25 +276,25 @@ static bool walk(struct filler *f, const char *oldest, const char *latest, bool 
 
 /* ---- the whole ---- */
 
-/* Until all that was handed over is in the database; *all: it was within the time. */
-static bool await_store(struct filler *f, bool *all, struct error *err)
+/* What was posted since an earlier run read its part, there and in the threads of that part; its
+ * own part goes on afterwards. The bound is excluded, and the last message of the part has a
+ * thread, too: so that begins a little before. */
+static bool catch_up(struct filler *f, const char *latest, struct error *err)
 {
-    int64_t until = clock_boot_ms() + STORE_WAIT_MS;
-    struct queue_mark mark;
+    const struct backfill *s = &f->state;
+    char from[32];
+    bool ok;
 
-    *all = false;
-    if (!queue_mark(f->queue, &mark, err)) {
-        return false;
+    snprintf(f->known, sizeof(f->known), "%s",
+             strcmp(s->begun, s->latest) < 0 ? s->begun : s->latest);
+    snprintf(from, sizeof(from), "%010" PRId64 ".999999",
+             (int64_t)strtoll(s->reached, NULL, 10) - 1);
+    if (strcmp(f->state.latest, latest) < 0) {
+        memcpy(f->state.latest, latest, sizeof(f->state.latest));
     }
-    while (!*all && clock_boot_ms() < until && told_to_stop == 0) {
-        if (!queue_caught_up(f->queue, &mark, all, err)) {
-            return false;
-        }
-        if (!*all) {
-            rest(LOOK_MS);
-        }
-    }
-    return true;
+    ok = walk(f, from, f->state.latest, false, err);
+    f->known[0] = '\0';
+    return ok;
 }
 
 static bool bounds(struct filler *f, char oldest[20], char latest[20], struct error *err)
@@ -354,7 +325,7 @@ static bool fill(struct filler *f, int64_t *before, struct error *err)
     bool taken;
 
     if (!bounds(f, oldest, latest, err) || !identify(f, err) || !look_at_channel(f, err) ||
-        !open_queue(f, err) ||
+        !feed_open(&f->feed, f->ctl->config, &told_to_stop, err) ||
         !backfill_lock(f->ctl->pg, f->history.team_id, f->ctl->channel, &taken, err)) {
         return false;
     }
@@ -370,15 +341,8 @@ static bool fill(struct filler *f, int64_t *before, struct error *err)
     if (f->state.resumed) {
         fprintf(stderr, "Going on where the last run stopped.\n");
     }
-    /* What was posted since that run began; its own part goes on below. */
-    if (strcmp(f->state.latest, latest) < 0) {
-        char first[20];
-
-        memcpy(first, f->state.latest, sizeof(first));
-        memcpy(f->state.latest, latest, sizeof(f->state.latest));
-        if (!walk(f, first, latest, false, err)) {
-            return false;
-        }
+    if (f->state.resumed && !catch_up(f, latest, err)) {
+        return false;
     }
     return walk(f, f->state.oldest, f->state.reached, true, err);
 }
@@ -387,15 +351,16 @@ static enum ctl_status report(struct filler *f, int64_t before)
 {
     struct error err = {0};
     int64_t after;
-    bool all;
+    char why[256];
+    bool all = feed_settle(f->feed, STORE_WAIT_MS, why);
 
-    if (!await_store(f, &all, &err) ||
-        !backfill_stored(f->ctl->pg, f->history.team_id, f->ctl->channel, f->state.oldest,
+    if (!backfill_stored(f->ctl->pg, f->history.team_id, f->ctl->channel, f->state.oldest,
                          f->state.latest, &after, &err)) {
         return ctl_fail(&err);
     }
     if (!all) {
-        fprintf(stderr, "The store has not come to all of it yet.\n");
+        fprintf(stderr, "The store has not come to all of it yet%s%s.\n",
+                why[0] != '\0' ? ": " : "", why);
     }
     if (!f->ctl->json) {
         printf("%s: %" PRId64 " messages read, %" PRId64 " threads; %" PRId64 " were missing\n",
@@ -476,7 +441,7 @@ static enum ctl_status run_backfill(struct ctl *ctl)
         }
     }
     http_destroy(&f.history.http);
-    queue_destroy(&f.queue);
+    feed_close(&f.feed);
     text_free(&f.element);
     return status;
 }

@@ -18,8 +18,9 @@ static void put_members(struct json_writer *w, const struct json *message)
     for (size_t i = 0; i < json_size(message); i++) {
         struct str key = json_key(message, i);
 
-        /* what the event has of its own, and what is large and not looked at */
-        if (str_one_of(key, "channel|channel_type|event_ts|blocks|attachments|reactions")) {
+        /* what the event has of its own; what is large, or others', and not looked at */
+        if (str_one_of(key, "channel|channel_type|event_ts|blocks|attachments|reactions|root|"
+                            "reply_users")) {
             continue;
         }
         char *name = str_dup(key);

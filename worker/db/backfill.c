@@ -5,6 +5,8 @@
 
 #include "base/text.h"
 
+#define MARGIN_S "60" /* between Slack's clock and PostgreSQL's */
+
 static struct pg_args *args_of(const char *team_id, const char *channel_id, const char *a,
                                const char *b)
 {
@@ -48,7 +50,9 @@ bool backfill_begin(struct pg *pg, const char *team_id, const char *channel_id, 
         "  started_at = CASE WHEN b.done_at IS NULL AND (NOT $5 OR b.latest = excluded.latest)"
         "                    THEN b.started_at ELSE now() END,"
         "  done_at = NULL"
-        " RETURNING oldest, latest, reached, messages, threads, started_at < now()";
+        " RETURNING oldest, latest, reached, messages, threads, started_at < now(),"
+        "  to_char(floor(extract(epoch FROM started_at)) - " MARGIN_S
+        ", 'FM0000000000') || '.000000'";
     struct pg_args *args = args_of(team_id, channel_id, oldest, latest);
     struct pg_result *res = NULL;
 
@@ -62,8 +66,32 @@ bool backfill_begin(struct pg *pg, const char *team_id, const char *channel_id, 
     out->messages = pg_int(res, 0, 3);
     out->threads = pg_int(res, 0, 4);
     out->resumed = pg_bool(res, 0, 5);
+    snprintf(out->begun, sizeof(out->begun), "%.*s", STR_ARG(pg_str(res, 0, 6)));
     pg_result_destroy(&res);
     return true;
+}
+
+bool backfill_allows(struct pg *pg, const char *team_id, struct str user, struct str ts,
+                     bool *allowed, struct error *err)
+{
+    struct pg_args *args;
+    struct pg_result *res = NULL;
+    bool ok;
+
+    if (!pg_exec(pg, "LOCK TABLE study.backfill IN ROW EXCLUSIVE MODE", NULL, NULL, err)) {
+        return false;
+    }
+    args = pg_args_create();
+    pg_arg_cstr(args, team_id);
+    pg_arg_str(args, user);
+    pg_arg_str(args, ts);
+    ok = pg_exec_take(pg,
+                      "SELECT NOT EXISTS (SELECT FROM study.forgotten WHERE team_id = $1"
+                      " AND user_id = $2 AND to_timestamp($3::double precision) < before)",
+                      args, &res, err);
+    *allowed = ok && pg_bool(res, 0, 0);
+    pg_result_destroy(&res);
+    return ok;
 }
 
 bool backfill_advance(struct pg *pg, const char *team_id, const char *channel_id,

@@ -9,10 +9,12 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "io/pg.h"
 
 struct backfill {
     char oldest[20], latest[20], reached[20];
+    char begun[20]; /* what was posted after this may have come behind the first run's back */
     int64_t messages, threads;
     bool resumed;
 };
@@ -28,6 +30,14 @@ bool backfill_lock(struct pg *pg, const char *team_id, const char *channel_id, b
  */
 bool backfill_begin(struct pg *pg, const char *team_id, const char *channel_id, const char *oldest,
                     const char *latest, bool exact, struct backfill *out, struct error *err);
+
+/*
+ * Whether a message may be handed over: not what its author (absent: nobody) has had forgotten. In
+ * the caller's transaction, which is to end once it has been: forgetting waits for it (AWAIT in
+ * db/forget_rows.c).
+ */
+bool backfill_allows(struct pg *pg, const char *team_id, struct str user, struct str ts,
+                     bool *allowed, struct error *err);
 
 /* So much has been handed over; reached NULL: all of it. */
 bool backfill_advance(struct pg *pg, const char *team_id, const char *channel_id,

@@ -291,8 +291,9 @@ static bool await(struct erasing *e, const char *sql, struct error *err)
 /* Everything that was there when the mark was set. */
 static bool first_pass(struct erasing *e, struct error *err)
 {
-    static const char writers[] = AWAIT("writers", "'study.message', 'study.member',"
-                                                   " 'study.dead_event', 'study.channel_join'");
+    static const char writers[] =
+        AWAIT("writers", "'study.message', 'study.member',"
+                         " 'study.dead_event', 'study.channel_join', 'study.backfill'");
     static const char makers[] = AWAIT("makers", "'study.digest', 'study.outbox'");
     static const char seal[] = "UPDATE study.forgotten SET sealed_at = now(), error = NULL,"
                                "       writers = NULL, makers = NULL"
