@@ -225,6 +225,11 @@ static void utf8_copies(void **state)
     assert_string_equal(out, "1234567");
     utf8_copy(out, 1, "x");
     assert_string_equal(out, "");
+
+    /* nothing behind the text's end is read */
+    memset(out, 'z', sizeof(out));
+    utf8_copy(out, sizeof(out), "ab\0defgh");
+    assert_memory_equal(out, "ab\0zzzzz", sizeof(out));
 }
 
 static void mrkdwn(void **state)

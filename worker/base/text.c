@@ -294,7 +294,8 @@ void utf8_copy(char *out, size_t size, const char *s)
 {
     size_t left = strlen(s), len = 0, n;
 
-    while ((n = utf8_sequence((const unsigned char *)s + len, left - len)) > 0 && len + n < size) {
+    while (len < left && (n = utf8_sequence((const unsigned char *)s + len, left - len)) > 0 &&
+           len + n < size) {
         len += n;
     }
     memcpy(out, s, len);
