@@ -137,12 +137,13 @@ static void arrays(void **state)
     pg_arg_array(args, times);
     pg_arg_array(args, blobs);
     pg_arg_array(args, none);
-    struct pg_result *res = query(
-        pg,
-        "SELECT t, i, b, (extract(epoch FROM ts) * 1000000)::bigint, x, cardinality($6)"
-        " FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::timestamptz[], $5::bytea[])"
-        " WITH ORDINALITY AS u(t, i, b, ts, x, n) ORDER BY n",
-        args);
+    struct pg_result *res = query(pg,
+                                  "SELECT t, i, b, (extract(epoch FROM ts) * 1000000)::bigint, x, "
+                                  "cardinality($6)"
+                                  " FROM unnest($1::text[], $2::bigint[], $3::boolean[], "
+                                  "$4::timestamptz[], $5::bytea[])"
+                                  " WITH ORDINALITY AS u(t, i, b, ts, x, n) ORDER BY n",
+                                  args);
     assert_int_equal(pg_rows(res), 3);
     assert_true(str_is(pg_str(res, 0, 0), "{\"quo,ted\\\"}"));
     assert_true(pg_is_null(res, 1, 0));
@@ -316,6 +317,73 @@ static void count_tick(void *arg)
     ticks++;
 }
 
+static const char twice_sql[] = "SELECT 2 * $1, (SELECT count(*) FROM pg_prepared_statements)";
+static const char inverse_sql[] = "SELECT 100 / $1";
+
+/* Gives what the statement makes of n. */
+static bool prepared(struct pg *pg, const char *sql, int64_t n, int64_t *made, int64_t *others,
+                     struct error *err)
+{
+    struct pg_args *args = pg_args_create();
+    struct pg_result *res = NULL;
+    bool ok;
+
+    pg_arg_int(args, n);
+    ok = pg_exec_prepared(pg, sql, args, &res, err);
+    if (ok) {
+        *made = pg_int(res, 0, 0);
+        *others = pg_columns(res) > 1 ? pg_int(res, 0, 1) : 0;
+    }
+    pg_result_destroy(&res);
+    pg_args_destroy(&args);
+    return ok;
+}
+
+static void statements_are_prepared_once(void **state)
+{
+    struct pg *pg = connected();
+    struct error err;
+    int64_t made, others;
+
+    (void)state;
+    for (int i = 1; i <= 8; i++) {
+        assert_true(prepared(pg, twice_sql, i, &made, &others, &err));
+        assert_int_equal(made, 2 * i);
+        assert_int_equal(others, 1);
+    }
+    assert_true(prepared(pg, inverse_sql, 4, &made, &others, &err));
+    assert_int_equal(made, 25);
+    assert_true(prepared(pg, twice_sql, 1, &made, &others, &err));
+    assert_int_equal(others, 2);
+
+    /* A failure within a transaction, and what it leaves. */
+    assert_true(pg_begin(pg, &err));
+    assert_false(prepared(pg, inverse_sql, 0, &made, &others, &err));
+    assert_string_equal(err.code, "22012");
+    assert_false(prepared(pg, inverse_sql, 1, &made, &others, &err));
+    assert_string_equal(err.code, "25P02");
+    pg_rollback(pg);
+    assert_true(prepared(pg, inverse_sql, 5, &made, &others, &err));
+    assert_int_equal(made, 20);
+    assert_true(prepared(pg, twice_sql, 1, &made, &others, &err));
+    assert_int_equal(others, 2);
+
+    /* Somebody took them away. */
+    assert_true(pg_script(pg, "DEALLOCATE ALL", &err));
+    assert_false(prepared(pg, twice_sql, 3, &made, &others, &err));
+    assert_string_equal(err.code, "26000");
+    assert_int_equal(pg_verdict(&err), PG_RETRY);
+    assert_true(prepared(pg, twice_sql, 3, &made, &others, &err));
+    assert_int_equal(made, 6);
+
+    /* Another connection knows none. */
+    pg_disconnect(pg);
+    assert_true(prepared(pg, twice_sql, 4, &made, &others, &err));
+    assert_int_equal(made, 8);
+    assert_int_equal(others, 1);
+    pg_destroy(&pg);
+}
+
 static void waits_end(void **state)
 {
     struct pg *pg = connected();
@@ -452,11 +520,17 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scalars_both_ways), cmocka_unit_test(arrays),
-        cmocka_unit_test(bad_parameters),    cmocka_unit_test(errors_tell_no_data),
-        cmocka_unit_test(verdicts),          cmocka_unit_test(transactions),
-        cmocka_unit_test(waits_end),         cmocka_unit_test(big_values),
-        cmocka_unit_test(notifications),     cmocka_unit_test(nobody_there),
+        cmocka_unit_test(scalars_both_ways),
+        cmocka_unit_test(arrays),
+        cmocka_unit_test(bad_parameters),
+        cmocka_unit_test(errors_tell_no_data),
+        cmocka_unit_test(verdicts),
+        cmocka_unit_test(transactions),
+        cmocka_unit_test(waits_end),
+        cmocka_unit_test(big_values),
+        cmocka_unit_test(statements_are_prepared_once),
+        cmocka_unit_test(notifications),
+        cmocka_unit_test(nobody_there),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

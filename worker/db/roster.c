@@ -4,7 +4,7 @@
  */
 #include "db/roster.h"
 
-/* One statement whose parameters are arrays, destroyed here. */
+/* A statement of every batch, whose parameters are arrays, destroyed here. */
 static bool exec_arrays(struct pg *pg, const char *sql, struct pg_array **arrays, int n,
                         struct error *err)
 {
@@ -14,13 +14,44 @@ static bool exec_arrays(struct pg *pg, const char *sql, struct pg_array **arrays
     for (int i = 0; i < n; i++) {
         pg_arg_array(args, arrays[i]);
     }
-    ok = pg_exec(pg, sql, args, NULL, err);
+    ok = pg_exec_prepared(pg, sql, args, NULL, err);
     pg_args_destroy(&args);
     for (int i = 0; i < n; i++) {
         pg_array_destroy(&arrays[i]);
     }
     return ok;
 }
+
+/* See db/messages.c for the form of these: unnest in a list, a test of the few forgotten. */
+static const char teams_sql[] =
+    "INSERT INTO study.team (team_id)"
+    " SELECT n.team_id FROM (SELECT unnest($1::text[]) AS team_id) AS n"
+    " WHERE NOT EXISTS (SELECT FROM study.team AS t WHERE t.team_id = n.team_id)"
+    " ON CONFLICT DO NOTHING";
+
+static const char channels_sql[] =
+    "INSERT INTO study.channel AS c (team_id, channel_id, private)"
+    " SELECT n.team_id, n.channel_id, COALESCE(n.private, false)"
+    " FROM (SELECT unnest($1::text[]) AS team_id, unnest($2::text[]) AS channel_id,"
+    "  unnest($3::boolean[]) AS private) AS n"
+    " WHERE NOT EXISTS (SELECT FROM study.channel AS o"
+    " WHERE o.team_id = n.team_id AND o.channel_id = n.channel_id"
+    " AND o.private = COALESCE(n.private, o.private))"
+    " ON CONFLICT (team_id, channel_id)"
+    " DO UPDATE SET private = excluded.private";
+
+static const char members_sql[] =
+    "INSERT INTO study.member (team_id, user_id)"
+    " SELECT n.team_id, n.user_id"
+    " FROM (SELECT unnest($1::text[]) AS team_id, unnest($2::text[]) AS user_id,"
+    "  unnest($3::timestamptz[]) AS posted_at) AS n"
+    " WHERE NOT EXISTS (SELECT FROM study.member AS m"
+    " WHERE m.team_id = n.team_id AND m.user_id = n.user_id)"
+    " AND NOT ((SELECT EXISTS (SELECT FROM study.forgotten))"
+    "  AND EXISTS (SELECT FROM study.forgotten AS f"
+    "   WHERE f.team_id = n.team_id AND f.user_id = n.user_id"
+    "   AND COALESCE(n.posted_at, now()) < f.before))"
+    " ON CONFLICT DO NOTHING";
 
 bool db_teams_seen(struct pg *pg, const struct str *teams, size_t n, struct error *err)
 {
@@ -29,13 +60,7 @@ bool db_teams_seen(struct pg *pg, const struct str *teams, size_t n, struct erro
     for (size_t i = 0; i < n; i++) {
         pg_array_str(arrays[0], teams[i]);
     }
-    return exec_arrays(pg,
-                       "INSERT INTO study.team (team_id)"
-                       " SELECT n.team_id FROM unnest($1::text[]) AS n(team_id)"
-                       " WHERE NOT EXISTS (SELECT FROM study.team AS t"
-                       " WHERE t.team_id = n.team_id)"
-                       " ON CONFLICT DO NOTHING",
-                       arrays, 1, err);
+    return exec_arrays(pg, teams_sql, arrays, 1, err);
 }
 
 bool db_channels_seen(struct pg *pg, const struct db_channel *channels, size_t n, struct error *err)
@@ -52,17 +77,7 @@ bool db_channels_seen(struct pg *pg, const struct db_channel *channels, size_t n
             pg_array_bool(arrays[2], channels[i].privacy == DB_PRIVATE);
         }
     }
-    return exec_arrays(pg,
-                       "INSERT INTO study.channel AS c (team_id, channel_id, private)"
-                       " SELECT n.team_id, n.channel_id, COALESCE(n.private, false)"
-                       " FROM unnest($1::text[], $2::text[], $3::boolean[])"
-                       " AS n(team_id, channel_id, private)"
-                       " WHERE NOT EXISTS (SELECT FROM study.channel AS o"
-                       " WHERE o.team_id = n.team_id AND o.channel_id = n.channel_id"
-                       " AND o.private = COALESCE(n.private, o.private))"
-                       " ON CONFLICT (team_id, channel_id)"
-                       " DO UPDATE SET private = excluded.private",
-                       arrays, 3, err);
+    return exec_arrays(pg, channels_sql, arrays, 3, err);
 }
 
 bool db_members_seen(struct pg *pg, const struct db_member *members, size_t n, struct error *err)
@@ -76,18 +91,7 @@ bool db_members_seen(struct pg *pg, const struct db_member *members, size_t n, s
         pg_array_time(arrays[2],
                       members[i].posted_at_us != 0 ? members[i].posted_at_us : INT64_MIN);
     }
-    return exec_arrays(pg,
-                       "INSERT INTO study.member (team_id, user_id)"
-                       " SELECT n.team_id, n.user_id"
-                       " FROM unnest($1::text[], $2::text[], $3::timestamptz[])"
-                       " AS n(team_id, user_id, posted_at)"
-                       " WHERE NOT EXISTS (SELECT FROM study.member AS m"
-                       " WHERE m.team_id = n.team_id AND m.user_id = n.user_id)"
-                       " AND NOT EXISTS (SELECT FROM study.forgotten AS f"
-                       " WHERE f.team_id = n.team_id AND f.user_id = n.user_id"
-                       " AND COALESCE(n.posted_at, now()) < f.before)"
-                       " ON CONFLICT DO NOTHING",
-                       arrays, 3, err);
+    return exec_arrays(pg, members_sql, arrays, 3, err);
 }
 
 static bool exec_strs(struct pg *pg, const char *sql, const struct str *values, int n,

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <libpq-fe.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,8 @@
 #define BACKOFF_BASE_MS 250
 #define BACKOFF_MAX_MS  10000
 #define VERSION_LEAST   150000
+#define PREPARED_MAX    16
+#define PREPARED_MS     10000 /* then they are planned anew: tables grow */
 /* Statements here touch few rows and run often: compiling one that looks dear to the planner (views
  * over a member's days) takes a second where running it takes a millisecond. */
 #define SESSION_SETTINGS                                                                           \
@@ -39,6 +42,10 @@ struct pg {
     bool in_transaction; /* begun by us, not ended: no new connection may go on in its stead */
     unsigned failures;
     int64_t retry_at_ms;
+
+    const char *prepared[PREPARED_MAX]; /* of this connection: statement n is named "n" */
+    int nprepared;
+    int64_t prepared_until_ms;
 };
 
 struct pg *pg_create(const struct config *config, const char *application_name)
@@ -91,6 +98,7 @@ void pg_disconnect(struct pg *pg)
     if (pg->conn != NULL) {
         PQfinish(pg->conn);
         pg->conn = NULL;
+        pg->nprepared = 0;
     }
 }
 
@@ -377,29 +385,101 @@ fail:
     return false;
 }
 
-static bool run(struct pg *pg, const char *sql, const struct pg_args *args, bool script,
-                PGresult **res, struct error *err)
+/* How a statement goes: libpq's calls differ in nothing else. */
+enum way { WAY_SCRIPT, WAY_ONCE, WAY_PREPARE, WAY_PREPARED };
+
+static int put(struct pg *pg, enum way way, const char *name, const char *sql,
+               const struct pg_args *args)
+{
+    static const struct pg_args none;
+
+    args = args != NULL ? args : &none;
+    switch (way) {
+    case WAY_SCRIPT:
+        return PQsendQuery(pg->conn, sql);
+    case WAY_ONCE:
+        return PQsendQueryParams(pg->conn, sql, args->count, args->types, args->values,
+                                 args->lengths, args->formats, 0);
+    case WAY_PREPARE:
+        return PQsendPrepare(pg->conn, name, sql, args->count, args->types);
+    case WAY_PREPARED:
+        return PQsendQueryPrepared(pg->conn, name, args->count, args->values, args->lengths,
+                                   args->formats, 0);
+    }
+    return 0;
+}
+
+static bool run(struct pg *pg, enum way way, const char *name, const char *sql,
+                const struct pg_args *args, PGresult **res, struct error *err)
 {
     int64_t deadline = clock_boot_ms() + pg->timeout_ms;
-    int sent;
 
     error_clear(err);
-    if (script) {
-        sent = PQsendQuery(pg->conn, sql);
-    } else if (args == NULL) {
-        sent = PQsendQueryParams(pg->conn, sql, 0, NULL, NULL, NULL, NULL, 0);
-    } else {
-        sent = PQsendQueryParams(pg->conn, sql, args->count, args->types, args->values,
-                                 args->lengths, args->formats, 0);
-    }
-    if (sent == 0 || !flush(pg, deadline, err)) {
+    if (put(pg, way, name, sql, args) == 0 || !flush(pg, deadline, err)) {
         return give_up(pg, err);
     }
     return collect(pg, deadline, res, err);
 }
 
-bool pg_exec(struct pg *pg, const char *sql, const struct pg_args *args, struct pg_result **res,
-             struct error *err)
+static bool run_plain(struct pg *pg, enum way way, const char *sql, struct error *err)
+{
+    PGresult *raw;
+
+    if (!run(pg, way, NULL, sql, NULL, &raw, err)) {
+        return false;
+    }
+    PQclear(raw);
+    return true;
+}
+
+/* Gives the name that the statement has on this connection; false: it could not be prepared. */
+static bool prepare(struct pg *pg, const char *sql, const struct pg_args *args, char name[12],
+                    struct error *err)
+{
+    PGresult *raw;
+    int n = 0;
+
+    if (pg->nprepared > 0 && clock_boot_ms() >= pg->prepared_until_ms) {
+        if (!run_plain(pg, WAY_ONCE, "DEALLOCATE ALL", err)) {
+            return false;
+        }
+        pg->nprepared = 0;
+    }
+    while (n < pg->nprepared && pg->prepared[n] != sql) {
+        n++;
+    }
+    if (n == PREPARED_MAX) {
+        return error_set(err, ERROR_SYSTEM, "PostgreSQL: too many prepared statements");
+    }
+    snprintf(name, 12, "%d", n);
+    if (n < pg->nprepared) {
+        return true;
+    }
+    if (!run(pg, WAY_PREPARE, name, sql, args, &raw, err)) {
+        return false;
+    }
+    PQclear(raw);
+    if (n == 0) {
+        pg->prepared_until_ms = clock_boot_ms() + PREPARED_MS;
+    }
+    pg->prepared[pg->nprepared++] = sql;
+    return true;
+}
+
+static bool run_prepared(struct pg *pg, const char *sql, const struct pg_args *args, PGresult **res,
+                         struct error *err)
+{
+    char name[12];
+
+    if (prepare(pg, sql, args, name, err) && run(pg, WAY_PREPARED, name, NULL, args, res, err)) {
+        return true;
+    }
+    pg->prepared_until_ms = 0; /* whatever is wrong with them, they are made anew */
+    return false;
+}
+
+static bool exec(struct pg *pg, enum way way, const char *sql, const struct pg_args *args,
+                 struct pg_result **res, struct error *err)
 {
     PGresult *raw;
 
@@ -409,7 +489,8 @@ bool pg_exec(struct pg *pg, const char *sql, const struct pg_args *args, struct 
     if (args != NULL && args->problem != NULL) {
         return error_set(err, ERROR_INPUT, "PostgreSQL: %s", args->problem);
     }
-    if (!usable(pg, err) || !run(pg, sql, args, false, &raw, err)) {
+    if (!usable(pg, err) || !(way == WAY_PREPARED ? run_prepared(pg, sql, args, &raw, err)
+                                                  : run(pg, way, NULL, sql, args, &raw, err))) {
         return false;
     }
     if (res != NULL) {
@@ -420,15 +501,21 @@ bool pg_exec(struct pg *pg, const char *sql, const struct pg_args *args, struct 
     return true;
 }
 
+bool pg_exec(struct pg *pg, const char *sql, const struct pg_args *args, struct pg_result **res,
+             struct error *err)
+{
+    return exec(pg, WAY_ONCE, sql, args, res, err);
+}
+
+bool pg_exec_prepared(struct pg *pg, const char *sql, const struct pg_args *args,
+                      struct pg_result **res, struct error *err)
+{
+    return exec(pg, WAY_PREPARED, sql, args, res, err);
+}
+
 bool pg_script(struct pg *pg, const char *sql, struct error *err)
 {
-    PGresult *raw;
-
-    if (!usable(pg, err) || !run(pg, sql, NULL, true, &raw, err)) {
-        return false;
-    }
-    PQclear(raw);
-    return true;
+    return usable(pg, err) && run_plain(pg, WAY_SCRIPT, sql, err);
 }
 
 bool pg_begin(struct pg *pg, struct error *err)
@@ -445,7 +532,7 @@ bool pg_commit(struct pg *pg, struct error *err)
     if (!usable(pg, err)) {
         return false;
     }
-    if (!run(pg, "COMMIT", NULL, false, &raw, err)) {
+    if (!run(pg, WAY_ONCE, NULL, "COMMIT", NULL, &raw, err)) {
         return false;
     }
     pg->in_transaction = false;
@@ -461,18 +548,15 @@ bool pg_commit(struct pg *pg, struct error *err)
 void pg_rollback(struct pg *pg)
 {
     struct error err;
-    PGresult *raw;
 
     pg->in_transaction = false;
     if (pg->conn == NULL || PQtransactionStatus(pg->conn) == PQTRANS_IDLE) {
         return;
     }
     if (PQtransactionStatus(pg->conn) == PQTRANS_ACTIVE ||
-        !run(pg, "ROLLBACK", NULL, false, &raw, &err)) {
+        !run_plain(pg, WAY_ONCE, "ROLLBACK", &err)) {
         pg_disconnect(pg);
-        return;
     }
-    PQclear(raw);
 }
 
 bool pg_notified(struct pg *pg, struct error *err)

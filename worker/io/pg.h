@@ -82,7 +82,15 @@ void pg_arg_array(struct pg_args *args, const struct pg_array *array);
  */
 bool pg_exec(struct pg *pg, const char *sql, const struct pg_args *args, struct pg_result **res,
              struct error *err);
-/* The same, and destroys the arguments. */
+/*
+ * The same for a statement that is run again and again: parsed and planned once, and anew after ten
+ * seconds, after a failure and on a new connection. `sql` is known by its address, so it must be a
+ * constant; at most 16 of them a connection. Where the number of elements of an array decides how a
+ * statement is best run, this is not for it: the plan is made for any number.
+ */
+bool pg_exec_prepared(struct pg *pg, const char *sql, const struct pg_args *args,
+                      struct pg_result **res, struct error *err);
+/* pg_exec, and destroys the arguments. */
 bool pg_exec_take(struct pg *pg, const char *sql, struct pg_args *args, struct pg_result **res,
                   struct error *err);
 /* Several statements at once without parameters: migrations. */

@@ -149,6 +149,7 @@ enum pg_verdict pg_verdict(const struct error *err)
         "58",             /* the server's system calls */
         "25006",          /* read-only: a standby, or on its way */
         "25P02", "25P03", /* the transaction is gone */
+        "26000",          /* a prepared statement is: it is made anew */
     };
     static const char *const input[] = {
         "22",    /* data exceptions */
