@@ -254,6 +254,16 @@ bool utf8_valid(struct str s)
     const unsigned char *p = (const unsigned char *)s.data;
 
     for (size_t i = 0; i < s.len;) {
+        uint64_t word;
+
+        /* Eight at once of what most text is made of. */
+        if (s.len - i >= sizeof(word)) {
+            memcpy(&word, p + i, sizeof(word));
+            if ((word & UINT64_C(0x8080808080808080)) == 0) {
+                i += sizeof(word);
+                continue;
+            }
+        }
         size_t n = utf8_sequence(p + i, s.len - i);
         if (n == 0) {
             return false;

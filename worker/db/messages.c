@@ -1,4 +1,7 @@
-/* One INSERT for the whole batch; the deletions' consequences only where there are any. */
+/*
+ * An INSERT for what is new and one for what may be there; the deletions' consequences only where
+ * there are any.
+ */
 #include "db/messages.h"
 
 #include <stdlib.h>
@@ -16,15 +19,18 @@ enum {
     COL_FILES,
     COL_POSTED_AT,
     COL_ACCEPTED_AT,
-    COL_EDITED_TS,
+    COLS_FRESH, /* a fresh message needs no more */
+    COL_EDITED_TS = COLS_FRESH,
     COL_EDITED_EVENT_TS,
     COL_DELETED,
     COL_ONLY_KNOWN,
     COLS
 };
 
+enum { FRESH, ANY, GROUPS };
+
 struct db_messages {
-    struct pg_array *col[COLS];
+    struct pg_array *col[GROUPS][COLS];
     struct pg_array *gone[3]; /* keys of the deletions */
     struct pg_args *args;
     struct text literal;
@@ -39,10 +45,12 @@ struct db_messages *db_messages_create(void)
     }
     for (int i = 0; i < COLS; i++) {
         bool is_time = i == COL_POSTED_AT || i == COL_ACCEPTED_AT;
+        enum pg_array_type type = is_time            ? PG_TIMESTAMPTZ_ARRAY
+                                  : i >= COL_DELETED ? PG_BOOL_ARRAY
+                                                     : PG_TEXT_ARRAY;
 
-        batch->col[i] = pg_array_create(is_time            ? PG_TIMESTAMPTZ_ARRAY
-                                        : i >= COL_DELETED ? PG_BOOL_ARRAY
-                                                           : PG_TEXT_ARRAY);
+        batch->col[FRESH][i] = pg_array_create(type);
+        batch->col[ANY][i] = pg_array_create(type);
     }
     for (int i = 0; i < 3; i++) {
         batch->gone[i] = pg_array_create(PG_TEXT_ARRAY);
@@ -58,7 +66,8 @@ void db_messages_destroy(struct db_messages **batch)
         return;
     }
     for (int i = 0; i < COLS; i++) {
-        pg_array_destroy(&(*batch)->col[i]);
+        pg_array_destroy(&(*batch)->col[FRESH][i]);
+        pg_array_destroy(&(*batch)->col[ANY][i]);
     }
     for (int i = 0; i < 3; i++) {
         pg_array_destroy(&(*batch)->gone[i]);
@@ -72,7 +81,8 @@ void db_messages_destroy(struct db_messages **batch)
 void db_messages_reset(struct db_messages *batch)
 {
     for (int i = 0; i < COLS; i++) {
-        pg_array_reset(batch->col[i]);
+        pg_array_reset(batch->col[FRESH][i]);
+        pg_array_reset(batch->col[ANY][i]);
     }
     for (int i = 0; i < 3; i++) {
         pg_array_reset(batch->gone[i]);
@@ -104,24 +114,28 @@ static struct str files_literal(struct text *out, const struct str *files, size_
 void db_messages_add(struct db_messages *batch, const struct db_message *m)
 {
     const struct str key[3] = {m->team, m->channel, m->ts};
+    bool fresh = m->fresh && !m->deleted && !m->only_known && m->edited_ts.data == NULL;
+    struct pg_array **col = batch->col[fresh ? FRESH : ANY];
 
     for (int i = 0; i < 3; i++) {
-        pg_array_str(batch->col[COL_TEAM + i], key[i]);
+        pg_array_str(col[COL_TEAM + i], key[i]);
         if (m->deleted) {
             pg_array_str(batch->gone[i], key[i]);
         }
     }
-    pg_array_str(batch->col[COL_THREAD_TS], m->thread_ts);
-    pg_array_str(batch->col[COL_USER], m->user);
-    pg_array_str(batch->col[COL_SUBTYPE], m->subtype);
-    pg_array_str(batch->col[COL_TEXT], m->text);
-    pg_array_str(batch->col[COL_FILES], files_literal(&batch->literal, m->files, m->nfiles));
-    pg_array_time(batch->col[COL_POSTED_AT], m->posted_at_us);
-    pg_array_time(batch->col[COL_ACCEPTED_AT], m->accepted_at_us);
-    pg_array_str(batch->col[COL_EDITED_TS], m->edited_ts);
-    pg_array_str(batch->col[COL_EDITED_EVENT_TS], m->edited_event_ts);
-    pg_array_bool(batch->col[COL_DELETED], m->deleted);
-    pg_array_bool(batch->col[COL_ONLY_KNOWN], m->only_known);
+    pg_array_str(col[COL_THREAD_TS], m->thread_ts);
+    pg_array_str(col[COL_USER], m->user);
+    pg_array_str(col[COL_SUBTYPE], m->subtype);
+    pg_array_str(col[COL_TEXT], m->text);
+    pg_array_str(col[COL_FILES], files_literal(&batch->literal, m->files, m->nfiles));
+    pg_array_time(col[COL_POSTED_AT], m->posted_at_us);
+    pg_array_time(col[COL_ACCEPTED_AT], m->accepted_at_us);
+    if (!fresh) {
+        pg_array_str(col[COL_EDITED_TS], m->edited_ts);
+        pg_array_str(col[COL_EDITED_EVENT_TS], m->edited_event_ts);
+        pg_array_bool(col[COL_DELETED], m->deleted);
+        pg_array_bool(col[COL_ONLY_KNOWN], m->only_known);
+    }
 }
 
 /*
@@ -134,23 +148,41 @@ void db_messages_add(struct db_messages *batch, const struct db_message *m)
     " > (m.deleted, COALESCE(m.edited_ts, ''), COALESCE(m.edited_event_ts, ''))"
 #define NEWEST(column) column " = CASE WHEN " NEWER " THEN excluded." column " ELSE m." column " END"
 
+/* In the list of a SELECT: as a function in FROM each column would first go into a store of its own. */
+#define FRESH_COLUMNS                                                                              \
+    "unnest($1::text[]) AS team_id, unnest($2::text[]) AS channel_id, unnest($3::text[]) AS ts,"   \
+    " unnest($4::text[]) AS thread_ts, unnest($5::text[]) AS user_id,"                             \
+    " unnest($6::text[]) AS subtype, unnest($7::text[]) AS text, unnest($8::text[]) AS files,"     \
+    " unnest($9::timestamptz[]) AS posted_at, unnest($10::timestamptz[]) AS accepted_at"
+/* Nothing of a forgotten member, whoever brings it. Nearly always there is none. */
+#define NOT_FORGOTTEN                                                                              \
+    "NOT ((SELECT EXISTS (SELECT FROM study.forgotten)) AND EXISTS (SELECT FROM study.forgotten"   \
+    " AS f WHERE f.team_id = n.team_id AND f.user_id = n.user_id AND n.posted_at < f.before))"
+
+/*
+ * Without ON CONFLICT, which makes a third of what a row costs: it looks for the key first, inserts
+ * speculatively and confirms.
+ */
+static const char fresh_sql[] =
+    "INSERT INTO study.message (team_id, channel_id, ts, thread_ts, user_id, subtype, text, files,"
+    "  posted_at, accepted_at)"
+    " SELECT n.team_id, n.channel_id, n.ts, n.thread_ts, n.user_id, n.subtype, n.text,"
+    "  n.files::text[], n.posted_at, n.accepted_at"
+    " FROM (SELECT " FRESH_COLUMNS ") AS n WHERE " NOT_FORGOTTEN;
+
 static const char apply_sql[] =
     "WITH row AS ("
     "INSERT INTO study.message AS m (team_id, channel_id, ts, thread_ts, user_id, subtype, text,"
     "  files, posted_at, accepted_at, edited_ts, edited_event_ts, deleted)"
     " SELECT n.team_id, n.channel_id, n.ts, n.thread_ts, n.user_id, n.subtype, n.text,"
     "  n.files::text[], n.posted_at, n.accepted_at, n.edited_ts, n.edited_event_ts, n.deleted"
-    " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],"
-    "  $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[],"
-    "  $13::boolean[], $14::boolean[])"
-    "  AS n(team_id, channel_id, ts, thread_ts, user_id, subtype, text, files, posted_at,"
-    "  accepted_at, edited_ts, edited_event_ts, deleted, only_known)"
+    " FROM (SELECT " FRESH_COLUMNS ", unnest($11::text[]) AS edited_ts,"
+    "  unnest($12::text[]) AS edited_event_ts, unnest($13::boolean[]) AS deleted,"
+    "  unnest($14::boolean[]) AS only_known) AS n"
     /* a value and no join, which the planner might turn into a walk of the whole table */
     " WHERE (NOT n.only_known OR (SELECT o.deleted FROM study.message AS o WHERE"
     "  o.team_id = n.team_id AND o.channel_id = n.channel_id AND o.ts = n.ts) IS NOT NULL)"
-    /* nothing of a forgotten member, whoever brings it; the table has few rows, or none */
-    "  AND NOT EXISTS (SELECT FROM study.forgotten AS f WHERE f.team_id = n.team_id"
-    "   AND f.user_id = n.user_id AND n.posted_at < f.before)"
+    "  AND " NOT_FORGOTTEN
     " ON CONFLICT (team_id, channel_id, ts) DO UPDATE SET"
     "  thread_ts = COALESCE(m.thread_ts, excluded.thread_ts),"
     "  user_id = COALESCE(m.user_id, excluded.user_id),"
@@ -236,32 +268,65 @@ static bool blank_derived(struct pg *pg, struct db_messages *batch, struct error
     return ok;
 }
 
-bool db_messages_apply(struct pg *pg, struct db_messages *batch, struct db_message_counts *counts,
-                       struct error *err)
+static bool insert(struct pg *pg, struct db_messages *batch, int group, const char *sql, int cols,
+                   struct pg_result **res, struct error *err)
 {
-    size_t rows = pg_array_size(batch->col[COL_TEAM]);
+    pg_args_reset(batch->args);
+    for (int i = 0; i < cols; i++) {
+        pg_arg_array(batch->args, batch->col[group][i]);
+    }
+    return pg_exec_prepared(pg, sql, batch->args, res, err);
+}
+
+static bool insert_fresh(struct pg *pg, struct db_messages *batch, struct db_message_counts *counts,
+                         struct error *err)
+{
+    struct pg_result *res = NULL;
+
+    if (pg_array_size(batch->col[FRESH][COL_TEAM]) == 0) {
+        return true;
+    }
+    if (!insert(pg, batch, FRESH, fresh_sql, COLS_FRESH, &res, err)) {
+        return false;
+    }
+    counts->stored += (size_t)pg_affected(res);
+    pg_result_destroy(&res);
+    return true;
+}
+
+static bool apply_any(struct pg *pg, struct db_messages *batch, struct db_message_counts *counts,
+                      struct error *err)
+{
     size_t deletions = pg_array_size(batch->gone[0]);
     size_t dead_rows;
     struct pg_result *res = NULL;
 
-    *counts = (struct db_message_counts){0};
-    if (rows == 0) {
+    if (pg_array_size(batch->col[ANY][COL_TEAM]) == 0) {
         return true;
     }
-    pg_args_reset(batch->args);
-    for (int i = 0; i < COLS; i++) {
-        pg_arg_array(batch->args, batch->col[i]);
-    }
-    if (!pg_exec(pg, apply_sql, batch->args, &res, err)) {
+    if (!insert(pg, batch, ANY, apply_sql, COLS, &res, err)) {
         return false;
     }
-    counts->stored = (size_t)pg_int(res, 0, 0);
-    counts->changed = (size_t)pg_int(res, 0, 1);
+    counts->stored += (size_t)pg_int(res, 0, 0);
+    counts->changed += (size_t)pg_int(res, 0, 1);
     dead_rows = (size_t)pg_int(res, 0, 2);
     pg_result_destroy(&res);
 
     /* A message that came after its deletion touches the tombstone, too. */
-    counts->deleted = dead_rows < deletions ? dead_rows : deletions;
+    counts->deleted += dead_rows < deletions ? dead_rows : deletions;
+    return true;
+}
+
+bool db_messages_apply(struct pg *pg, struct db_messages *batch, struct db_message_counts *counts,
+                       struct error *err)
+{
+    size_t rows =
+        pg_array_size(batch->col[FRESH][COL_TEAM]) + pg_array_size(batch->col[ANY][COL_TEAM]);
+
+    *counts = (struct db_message_counts){0};
+    if (!insert_fresh(pg, batch, counts, err) || !apply_any(pg, batch, counts, err)) {
+        return false;
+    }
     counts->repeated = rows - counts->stored - counts->changed - counts->deleted;
-    return deletions == 0 || blank_derived(pg, batch, err);
+    return pg_array_size(batch->gone[0]) == 0 || blank_derived(pg, batch, err);
 }

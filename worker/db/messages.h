@@ -25,6 +25,7 @@ struct db_message {
     int64_t posted_at_us, accepted_at_us; /* Unix */
     bool deleted;    /* then text and files are empty, subtype and edits absent */
     bool only_known; /* no row is made, one that is there is changed */
+    bool fresh;      /* expected to have no row yet, which makes it cheaper; see below */
 };
 
 struct db_message_counts {
@@ -47,6 +48,10 @@ void db_messages_add(struct db_messages *batch, const struct db_message *message
  * higher source_version; its reply, when not yet on its way, is cancelled and the digest made anew
  * from what is left (or cancelled when nothing is); a reply that was sent or given up loses its
  * body; one that is being sent is left to deliver, which compares source_version.
+ *
+ * A `fresh` message that has a row after all fails the transaction with SQLSTATE 23505, and is to be
+ * applied again without. So do, with 40P01, two batches at once of which each holds the edit of a
+ * fresh message of the other: the fresh ones are written first.
  */
 bool db_messages_apply(struct pg *pg, struct db_messages *batch, struct db_message_counts *counts,
                        struct error *err);

@@ -508,6 +508,7 @@ void event_read(struct event *out, const struct envelope *envelope, const struct
         break;
     }
     if (out->effect == EVENT_MESSAGE) {
+        out->message.repeated = envelope->retry_num > 0;
         pack_message(out);
     }
 }

@@ -69,6 +69,7 @@ struct message_change {
     enum event_privacy privacy; /* of the channel */
     bool deleted;
     bool only_known; /* of a deletion: where such messages are not recorded, so it leaves no row */
+    bool repeated;   /* there may be a row of it: Slack says so, or it was in a batch before */
 };
 
 struct channel_news {

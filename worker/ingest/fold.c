@@ -38,6 +38,7 @@ void message_fold(struct message_change *into, const struct message_change *from
     folded.user = either(into->user, from->user);
     folded.thread_ts = either(into->thread_ts, from->thread_ts);
     folded.only_known = into->only_known && from->only_known;
+    folded.repeated = into->repeated || from->repeated;
     folded.privacy = from->privacy != EVENT_UNKNOWN ? from->privacy : into->privacy;
     folded.accepted_at_us =
         into->accepted_at_us < from->accepted_at_us ? into->accepted_at_us : from->accepted_at_us;

@@ -235,6 +235,9 @@ static void read_batch(struct store *s, const struct batch *batch)
     }
     for (size_t i = 0; i < batch->count; i++) {
         store_item_read(&s->items[i], batch->elements[i], batch->marked, &s->rules);
+        if (batch->list == QUEUE_SUSPECT && s->items[i].event.effect == EVENT_MESSAGE) {
+            s->items[i].event.message.repeated = true;
+        }
     }
     s->nitems = batch->count;
 }

@@ -1,7 +1,7 @@
 /*
  * The order of the statements is the same in every transaction (identities, teams, channels,
- * members, messages, reactions, news, triggers, the dead), and rows are sorted within each, so that
- * stores working side by side wait for one another and seldom deadlock.
+ * members, new messages, others, reactions, news, triggers, the dead), and rows are sorted within
+ * each, so that stores working side by side wait for one another and seldom deadlock.
  */
 #include "proc/store_apply.h"
 
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "db/acknowledge.h"
 #include "db/applied.h"
 #include "db/dead.h"
@@ -19,12 +20,16 @@
 #include "ingest/fold.h"
 #include "proc/store_request.h"
 
+#define DISTRUST 16 /* ranges */
+
 struct store_apply {
     struct pg *pg;
     struct request_terms terms;
     const char *emoji; /* [store] acknowledge; "": none */
     struct fold *fold;
     struct db_messages *rows;
+    bool hopeful;      /* messages are taken for new ones */
+    unsigned distrust; /* for so many ranges more they are not */
 
     /* of the range being applied; room for `cap` each */
     const struct store_item **news;
@@ -253,6 +258,7 @@ static bool apply_messages(struct store_apply *a, struct store_counts *counts, s
                                      .accepted_at_us = m->accepted_at_us,
                                      .deleted = m->deleted,
                                      .only_known = m->only_known,
+                                     .fresh = a->hopeful && !m->repeated,
                                  });
     }
     if (!db_messages_apply(a->pg, a->rows, &rows, err)) {
@@ -365,8 +371,8 @@ static bool apply_triggers(struct store_apply *a, const struct store_item *items
     return true;
 }
 
-bool store_apply_run(struct store_apply *apply, const struct store_item *items, size_t n,
-                     struct store_counts *counts, struct error *err)
+static bool apply_range(struct store_apply *apply, const struct store_item *items, size_t n,
+                        struct store_counts *counts, struct error *err)
 {
     *counts = (struct store_counts){0};
     sort_out(apply, items, n, counts);
@@ -391,4 +397,28 @@ bool store_apply_run(struct store_apply *apply, const struct store_item *items, 
 fail:
     pg_rollback(apply->pg);
     return false;
+}
+
+/* A message that was taken for a new one is there, or about to be. */
+static bool was_no_news(const struct error *err)
+{
+    return err->kind == ERROR_REMOTE &&
+           (strcmp(err->code, "23505") == 0 || strcmp(err->code, "40P01") == 0);
+}
+
+bool store_apply_run(struct store_apply *apply, const struct store_item *items, size_t n,
+                     struct store_counts *counts, struct error *err)
+{
+    apply->hopeful = apply->distrust == 0;
+    apply->distrust -= !apply->hopeful;
+    if (apply_range(apply, items, n, counts, err)) {
+        return true;
+    }
+    if (!apply->hopeful || !was_no_news(err)) {
+        return false;
+    }
+    log_debug("messages that were taken for new ones are there: %s", err->text);
+    apply->hopeful = false;
+    apply->distrust = DISTRUST;
+    return apply_range(apply, items, n, counts, err);
 }
