@@ -17,7 +17,7 @@ my @files;
 find({
     no_chdir => 1,
     wanted => sub {
-        if (-d && m{(?:^\./build|/\.git|/node_modules|/servroot)$}) { $File::Find::prune = 1; return }
+        if (-d && m{(?:^\./build|/\.git|/node_modules)$}) { $File::Find::prune = 1; return }
         push @files, s{^\./}{}r if -f && -T;
     },
 }, '.');

@@ -64,7 +64,7 @@ my $OWNER = $$;
 my $redis;
 
 $ENV{TEST_NGINX_BINARY} //= -x '/usr/sbin/nginx' ? '/usr/sbin/nginx' : 'nginx';
-$ENV{TEST_NGINX_SERVROOT} //= "$ROOT/build/test/servroot";
+$ENV{TEST_NGINX_SERVROOT} //= "$DIR/servroot";
 $ENV{TEST_NGINX_SERVER_PORT} //= free_port();
 $ENV{TEST_NGINX_SLEEP} //= '0.015';
 $ENV{TEST_NGINX_LOAD_MODULES} = join ' ', grep { length }
