@@ -24,6 +24,9 @@
 /* a batch that grew larger in a burst is given back to the system */
 #define NGX_HTTP_STUDY_BATCH_KEEP   1048576
 
+/* requests that are fetched into the cache ahead of the one being answered */
+#define NGX_HTTP_STUDY_AHEAD        4
+
 
 static ngx_http_study_batch_t *ngx_http_study_pipeline_batch(
     ngx_http_study_list_t *list, size_t size);
@@ -31,6 +34,8 @@ static ngx_int_t ngx_http_study_pipeline_more(ngx_http_study_batch_t *batch,
     ngx_log_t *log);
 static ngx_int_t ngx_http_study_pipeline_grow(ngx_http_study_batch_t *batch,
     size_t size, ngx_log_t *log);
+static ngx_inline void ngx_http_study_prefetch(ngx_http_study_push_t **pushes,
+    ngx_uint_t i, ngx_uint_t n);
 static void ngx_http_study_pipeline_expire_batch(ngx_http_study_peer_t *peer,
     ngx_http_study_batch_t *batch, ngx_msec_t now);
 static void ngx_http_study_pipeline_free_batch(ngx_http_study_batch_t *batch);
@@ -238,6 +243,47 @@ ngx_http_study_pipeline_tell(ngx_http_study_batch_t *batch,
             push->handler(push, outcome, again);
         }
     }
+}
+
+
+/*
+ * A thousand requests that wait are some megabytes, which the cache no longer
+ * holds when Redis has answered.  While one is being answered, those behind
+ * it are fetched, first what the push is part of, then what that leads to.
+ */
+
+static ngx_inline void
+ngx_http_study_prefetch(ngx_http_study_push_t **pushes, ngx_uint_t i,
+    ngx_uint_t n)
+{
+#if (__GNUC__)
+    ngx_http_request_t  *r;
+
+    if (i + 2 * NGX_HTTP_STUDY_AHEAD < n) {
+        __builtin_prefetch(pushes[i + 2 * NGX_HTTP_STUDY_AHEAD], 1);
+    }
+
+    if (i + NGX_HTTP_STUDY_AHEAD < n && pushes[i + NGX_HTTP_STUDY_AHEAD]) {
+        r = ((ngx_http_study_ctx_t *) pushes[i + NGX_HTTP_STUDY_AHEAD])
+            ->request;
+
+        __builtin_prefetch(&r->connection, 1);
+        __builtin_prefetch(&r->pool, 1);
+        __builtin_prefetch(&r->headers_out, 1);
+        __builtin_prefetch(&r->headers_out.status, 1);
+    }
+
+    if (i + NGX_HTTP_STUDY_AHEAD / 2 < n
+        && pushes[i + NGX_HTTP_STUDY_AHEAD / 2])
+    {
+        r = ((ngx_http_study_ctx_t *) pushes[i + NGX_HTTP_STUDY_AHEAD / 2])
+            ->request;
+
+        __builtin_prefetch(r->connection, 1);
+        __builtin_prefetch(r->connection->write, 1);
+        __builtin_prefetch(r->pool, 1);
+    }
+#endif
 }
 
 
