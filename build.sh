@@ -381,38 +381,157 @@ verb_script()
     exec "$script" "$@"
 }
 
-usage()
+
+# --- what may be asked for -------------------------------------------------------
+
+# verb | what it takes | what it does
+VERBS='
+build  |                             | builds the nginx module, the worker and studyctl into build/
+deps   |                             | installs what is missing with apt; no service is started or enabled
+demo   | [option ...]                | the whole chain on this machine, from nothing to a digest in Slack
+test   | [option ...] [pattern ...]  | every test, or those whose path has the pattern in it
+bench  | [name [option ...]]         | the benchmarks: tables, and build/bench/*.json
+chaos  | [chain/accept] [option ...] | random faults under load: the whole chain, or only the way in
+fuzz   | [option ...] [target ...]   | searches for inputs that break a parser
+matrix | [pattern ...]               | the module and its tests against other nginx versions
+deb    |                             | Debian packages into build/deb/
+clean  |                             | removes build/
+help   |                             | this text
+'
+
+# verb | option, with a word for its value if it takes one | what it does
+OPTIONS='
+demo  | --lang WHICH      | the workspaces: a Korean one (ko), an English one (en), both
+demo  | --keep            | leaves everything running and prints the addresses
+demo  | --stop            | ends what --keep left running
+demo  | --real-openai     | a real model: OPENAI_API_KEY, and OPENAI_BASE_URL if set
+demo  | --model NAME      | ... and which one
+demo  | --real-slack      | the digests go to a real workspace: SLACK_BOT_TOKEN
+demo  | --slack-user ID   | ... to this member of it
+demo  | --yes             | does not ask before something leaves this machine
+test  | --variants        | also the module under valgrind, through reloads and over HTTP/2, the worker with sanitizers
+test  | --variant NAME    | one of them: valgrind, sanitize, hup, http2
+test  | --list            | says which files it would run
+test  | -j N              | files at once; by default two a processor, and one
+test  | -v                | shows what they say while they run
+chaos | --minutes N       | chain: how long (5)
+chaos | --senders N       | chain: how many play Slack (4)
+chaos | --settle SECONDS  | chain: how long it may take until all is done (120)
+chaos | --events N        | accept: how many (100000)
+chaos | --processes N     | accept: of nginx (2)
+chaos | --rate N          | events a second
+chaos | --seed N          | the same faults in the same order
+fuzz  | -t SECONDS        | how long each target (60)
+'
+
+# The other cells of the rows of a TABLE whose first is VERB: one row a line, | between them.
+rows()
 {
-    local verb
+    local verb=$1 first more
 
-    cat <<'EOF'
-usage: ./build.sh [verb]
+    while IFS='|' read -r first more; do
+        [[ ${first// /} != "$verb" ]] || sed 's/^ *//; s/ *| */|/g' <<<"$more"
+    done <<<"$2"
+}
 
-  (none)          builds the nginx module, the worker and studyctl into build/
-  deps            installs what is missing with apt; no service is started or enabled
-  demo            the whole chain on this machine, from nothing to a digest in Slack
-  test [pattern]  every test, or those whose path has the pattern in it; with --variants
-                  the module's also under valgrind, through reloads and over HTTP/2, the
-                  worker's also with sanitizers
-EOF
-    for verb in bench chaos fuzz matrix deb; do
-        [[ -x $(script_of $verb) ]] || continue
-        case $verb in
-        bench)  say "  bench [name]    the benchmarks: tables, and build/bench/*.json" ;;
-        chaos)  say "  chaos [--minutes N] [--seed N]  random faults under load, the whole chain" ;;
-        fuzz)   say "  fuzz [-t S] [target]  searches for inputs that break a parser, S seconds each" ;;
-        matrix) say "  matrix          the module against other nginx versions" ;;
-        deb)    say "  deb             Debian packages into build/deb/" ;;
+usage_line()
+{
+    local takes what
+
+    IFS='|' read -r takes what < <(rows "$1" "$VERBS")
+    say "usage: ./build.sh $1${takes:+ $takes}"
+}
+
+help_of()
+{
+    local verb=$1 takes what option
+
+    IFS='|' read -r takes what < <(rows "$verb" "$VERBS")
+    usage_line "$verb"
+    say
+    say "  $what"
+    say
+    while IFS='|' read -r option what; do
+        printf '  %-19s %s\n' "$option" "$what"
+    done < <(rows "$verb" "$OPTIONS")
+    printf '  %-19s %s\n' '-h, --help' 'this text, and nothing else'
+    if [[ $verb == bench ]]; then
+        say
+        say "A benchmark's own options follow its name; the head of t/bench/NAME.pl has them."
+    fi
+}
+
+asks_help()
+{
+    local arg
+
+    for arg; do
+        [[ $arg != -h && $arg != --help ]] || return 0
+    done
+    return 1
+}
+
+refuse()
+{
+    warn "$1: $2"
+    usage_line "$1" >&2
+    exit 2
+}
+
+# Refuses what VERB does not take, before anything is installed or built.
+check_arguments()
+{
+    local verb=$1 synopsis what arg known
+    local -A takes=()
+    shift
+
+    IFS='|' read -r synopsis what < <(rows "$verb" "$VERBS")
+    while read -r known what; do
+        takes[$known]=$what
+    done < <(rows "$verb" "$OPTIONS" | cut -d '|' -f 1)
+
+    while (( $# )); do
+        arg=$1
+        shift
+        case $arg in
+        -?*)
+            [[ $verb != bench ]] || return 0        # each judges its own
+            known=${arg%%=*}
+            [[ -v takes[$arg] || $arg == --* ]] || known=${arg:0:2}
+            [[ -v takes[$known] ]] || refuse "$verb" "there is no option $arg"
+            if [[ -n ${takes[$known]} && $arg == "$known" ]]; then
+                (( $# )) || refuse "$verb" "$arg wants a value"
+                shift
+            elif [[ -z ${takes[$known]} && $arg != "$known" ]]; then
+                refuse "$verb" "$known takes no value"
+            fi
+            ;;
+        *)
+            [[ -n ${synopsis#"[option ...]"} ]] || refuse "$verb" "takes no '$arg'"
+            ;;
         esac
     done
-    cat <<'EOF'
-  clean           removes build/
-  help            this text
+}
 
-  NGINX_SRC=DIR   builds the module against that nginx source tree
+usage()
+{
+    local verb takes what
+
+    say 'usage: ./build.sh [verb [argument ...]]'
+    say
+    while IFS='|' read -r verb takes what; do
+        verb=${verb// /}
+        [[ -n $verb ]] || continue
+        [[ -z $(script_of "$verb") || -x $(script_of "$verb") ]] || continue
+        [[ $verb != build ]] || verb='(none)'
+        printf '  %-9s%s\n' "$verb" "${what# }"
+    done <<<"$VERBS"
+    cat <<'EOF'
+
+  NGINX_SRC=DIR       builds the module against that nginx source tree
   CC=, CFLAGS_EXTRA=  compiler and further flags
 
-demo takes --keep, --stop, --lang ko|en|both, --real-openai, --real-slack (see --help)
+./build.sh VERB --help tells what it takes.
 EOF
 }
 
@@ -430,11 +549,18 @@ main()
     local verb=${1:-build}
     (( $# == 0 )) || shift
 
-    # Asking installs and builds nothing. The demo has more to say.
-    if [[ $verb != demo && ( ${1:-} == -h || ${1:-} == --help ) ]]; then
-        usage
+    case $verb in
+    install-as-root) install_as_root "$@"; return ;;
+    -h|--help)       verb=help ;;
+    esac
+    [[ -n $(rows "$verb" "$VERBS") ]] || { usage >&2; exit 2; }
+
+    # Asking installs and builds nothing.
+    if asks_help "$@"; then
+        help_of "$verb"
         exit 0
     fi
+    check_arguments "$verb" "$@"
 
     case $verb in
     build)           verb_build "$@" ;;
@@ -443,9 +569,7 @@ main()
     test)            verb_test "$@" ;;
     bench|chaos|fuzz|matrix|deb) verb_script "$verb" "$@" ;;
     clean)           verb_clean ;;
-    help|-h|--help)  usage ;;
-    install-as-root) install_as_root "$@" ;;
-    *)               usage >&2; exit 2 ;;
+    help)            usage ;;
     esac
 }
 

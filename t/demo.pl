@@ -34,10 +34,9 @@ my $RUNNING = "$HOME/running";
 my $LIMIT = 60;         # seconds for any one step
 
 my %opt = (lang => 'both');
-GetOptions(\%opt, qw(keep stop lang=s real-openai real-slack slack-user=s model=s yes help))
+GetOptions(\%opt, qw(keep stop lang=s real-openai real-slack slack-user=s model=s yes))
     && !@ARGV && $opt{lang} =~ /^(?:ko|en|both)$/
-    or usage(2);
-usage(0) if $opt{help};
+    or usage();
 
 # A key that happens to be exported must not send anything anywhere.
 my %key = map { $_ => delete $ENV{$_} } qw(OPENAI_API_KEY OPENAI_BASE_URL SLACK_BOT_TOKEN SLACK_API_URL);
@@ -57,22 +56,8 @@ exit($opt{keep} ? keep() : demo());
 
 
 sub usage {
-    my ($status) = @_;
-
-    my $out = $status ? \*STDERR : \*STDOUT;
-    print {$out} <<'END';
-usage: ./build.sh demo [options]
-
-  --lang ko|en|both   the workspaces: a Korean one, an English one (both)
-  --keep              leaves everything running and prints the addresses
-  --stop              ends what --keep left running
-  --real-openai       a real model: OPENAI_API_KEY, and OPENAI_BASE_URL if set
-  --model NAME        ... and which one
-  --real-slack        the digests go to a real workspace: SLACK_BOT_TOKEN
-  --slack-user ID     ... to this member of it
-  --yes               does not ask before something leaves this machine
-END
-    exit $status;
+    print STDERR "usage: ./build.sh demo [option ...]; ./build.sh demo --help tells which\n";
+    exit 2;
 }
 
 
