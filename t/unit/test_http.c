@@ -1,4 +1,4 @@
-/* io/http against a server of bad manners, and io/httpd against io/http. */
+/* io/http against a server of bad manners. */
 #include "unit.h"
 
 #include <arpa/inet.h>
@@ -17,8 +17,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
-#include "io/http.h"
-#include "io/httpd.h"
+#include "http_client.h"
 #include "servers.h"
 
 static unsigned port;
@@ -135,21 +134,6 @@ static void serve(int listener)
     }
 }
 
-static struct http *create(int connections, int64_t timeout_ms)
-{
-    struct http_limits limits = {.service = "unit",
-                                 .user_agent = "unit/1",
-                                 .max_connections = connections,
-                                 .max_response = 50000,
-                                 .connect_timeout_ms = 2000,
-                                 .timeout_ms = timeout_ms};
-    struct error err;
-    struct http *http = http_create(&limits, &err);
-
-    assert_non_null(http);
-    return http;
-}
-
 static void start(struct http *http, const char *method, const char *path, struct str body,
                   bool once, void *owner)
 {
@@ -160,20 +144,6 @@ static void start(struct http *http, const char *method, const char *path, struc
     snprintf(url, sizeof(url), "http://127.0.0.1:%u%s", port, path);
     struct http_request request = {method, url, headers, 1, body, once, owner};
     assert_true(http_start(http, &request, &err));
-}
-
-static void finish(struct http *http, struct http_response *response)
-{
-    struct error err;
-
-    for (int i = 0; i < 1000; i++) {
-        if (http_next(http, response)) {
-            return;
-        }
-        assert_true(http_active(http) > 0);
-        assert_true(http_wait(http, NULL, 0, 1000, &err));
-    }
-    fail_msg("did not end");
 }
 
 static struct http_response get(struct http *http, const char *path)
@@ -491,85 +461,6 @@ static void over_http2(void **state)
     http_destroy(&http);
 }
 
-static unsigned page(void *arg, const char *path, struct text *body, const char **type)
-{
-    assert_ptr_equal(arg, &port);
-    if (strcmp(path, "/json") == 0) {
-        text_adds(body, "{}");
-        *type = "application/json";
-        return 200;
-    }
-    if (strcmp(path, "/large") == 0) {
-        for (int i = 0; i < 4000; i++) {
-            text_adds(body, "0123456789");
-        }
-        return 200;
-    }
-    return 404;
-}
-
-static struct http_response ask(struct httpd *httpd, struct http *http, const char *method,
-                                const char *path)
-{
-    char url[100];
-    struct error err;
-    struct http_response r;
-
-    snprintf(url, sizeof(url), "http://127.0.0.1:%u%s", httpd_port(httpd), path);
-    struct http_request request = {method, url, NULL, 0, STR(""), false, NULL};
-    assert_true(http_start(http, &request, &err));
-    for (int i = 0; i < 2000; i++) {
-        if (http_next(http, &r)) {
-            return r;
-        }
-        httpd_run(httpd, 2, -1);
-        assert_true(http_wait(http, NULL, 0, 2, &err));
-    }
-    fail_msg("no answer from httpd");
-    return r;
-}
-
-static void status_pages(void **state)
-{
-    struct http *http = create(2, 5000);
-    struct httpd *httpd, *second;
-    struct error err;
-    char listen[40];
-
-    (void)state;
-    assert_true(httpd_create(&httpd, "127.0.0.1:0", page, &port, &err));
-    struct http_response r = ask(httpd, http, "GET", "/json");
-    assert_int_equal(r.status, 200);
-    assert_true(str_is(r.body, "{}"));
-    assert_string_equal(http_header(http, "content-type"), "application/json");
-    r = ask(httpd, http, "GET", "/large");
-    assert_int_equal(r.body.len, 40000);
-    r = ask(httpd, http, "GET", "/none");
-    assert_int_equal(r.status, 404);
-    r = ask(httpd, http, "POST", "/json");
-    assert_int_equal(r.status, 405);
-    assert_string_equal(http_header(http, "allow"), "GET, HEAD");
-
-    snprintf(listen, sizeof(listen), "127.0.0.1:%u", httpd_port(httpd));
-    assert_false(httpd_create(&second, listen, page, &port, &err));
-    assert_non_null(strstr(err.text, listen));
-    assert_false(httpd_create(&second, "nonsense", page, &port, &err));
-    assert_int_equal(err.kind, ERROR_CONFIG);
-    assert_false(httpd_create(&second, "unix:/x", page, &port, &err));
-
-    int fds[2];
-    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-    assert_int_equal(write(fds[1], "x", 1), 1);
-    int64_t before = clock_boot_ms();
-    httpd_run(httpd, 60000, fds[0]); /* ends early */
-    assert_true(clock_boot_ms() - before < 60000);
-    close(fds[0]);
-    close(fds[1]);
-    httpd_destroy(&httpd);
-    assert_null(httpd);
-    http_destroy(&http);
-}
-
 static int set_up(void **state)
 {
     struct error err;
@@ -608,7 +499,7 @@ int main(void)
         cmocka_unit_test(answers),          cmocka_unit_test(what_was_not_sent),
         cmocka_unit_test(what_is_doubtful), cmocka_unit_test(once_is_once),
         cmocka_unit_test(many_at_once),     cmocka_unit_test(waiting_and_cancelling),
-        cmocka_unit_test(status_pages),     cmocka_unit_test(over_http2),
+        cmocka_unit_test(over_http2),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
