@@ -412,7 +412,7 @@ demo  | --yes             | does not ask before something leaves this machine
 test  | --variants        | also the module under valgrind, through reloads and over HTTP/2, the worker with sanitizers
 test  | --variant NAME    | one of them: valgrind, sanitize, hup, http2
 test  | --list            | says which files it would run
-test  | -j N              | files at once; by default two a processor, and one
+test  | -j N              | files at once; by default two a processor
 test  | -v                | shows what they say while they run
 chaos | --minutes N       | chain: how long (5)
 chaos | --senders N       | chain: how many play Slack (4)

@@ -49,7 +49,6 @@ my $login = "study_redis_user study-nginx;\n study_redis_password_file " . $redi
 sub with {
     my ($address, $more) = @_;
     $more //= '';
-    $more .= ' study_redis_connect_timeout 2s;' if slow() > 1 && $more !~ /connect_timeout/;
     return StudyTest::Module->nginx(
         http => settings(redis => $address) . $login, more => $more, impatient => 1,
     );

@@ -72,6 +72,7 @@ $ENV{TEST_NGINX_LOAD_MODULES} = join ' ', grep { length }
 $ENV{PATH} .= ':/usr/sbin:/sbin';
 
 if ($ENV{TEST_NGINX_USE_VALGRIND}) {
+    $ENV{TEST_NGINX_TIMEOUT} //= 30;
     $ENV{VALGRIND_OPTS} = "--log-file=$DIR/valgrind.%p.log --leak-check=full"
         . " --show-leak-kinds=definite --errors-for-leak-kinds=definite"
         . " --suppressions=$ROOT/t/module/valgrind.suppress";
@@ -292,6 +293,7 @@ sub configure {
     my $load = join "\n", map { "load_module $_;" } split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
     my $http = $self->{http} // settings();
     my $more = $self->{more} // '';
+    $more .= ' study_redis_connect_timeout 2s;' if slow() > 1 && "$http $more" !~ /connect_timeout/;
     my $config = $self->{config} // locations();
     my $main = $self->{main} // '';
     my $http2 = $self->{http2} ? ' http2' : '';
