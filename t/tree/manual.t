@@ -6,18 +6,13 @@ use strict;
 use warnings;
 
 use FindBin;
+use lib "$FindBin::Bin/../lib";
 use Test::More;
 
-my $root = "$FindBin::Bin/../..";
-chdir $root or die "$root: $!";
-delete @ENV{ grep { /^(?:STUDY|SLACK|OPENAI)_/ } keys %ENV };
+use StudyTest::Proc qw(root_dir slurp);
 
-sub slurp {
-    my ($file) = @_;
-    open my $in, '<', $file or die "$file: $!";
-    local $/;
-    return scalar <$in>;
-}
+chdir root_dir() or die "$!\n";
+delete @ENV{ grep { /^(?:STUDY|SLACK|OPENAI)_/ } keys %ENV };
 
 my $page = slurp('worker/man/studyctl.8');
 ok($page eq `build/studyctl --manual`, 'worker/man/studyctl.8 is studyctl --manual')

@@ -7,20 +7,15 @@ use strict;
 use warnings;
 
 use FindBin;
+use lib "$FindBin::Bin/../lib";
 use File::Find qw(find);
 use JSON::PP qw(decode_json);
 use Test::More;
 
-my $root = "$FindBin::Bin/../..";
-chdir $root or die "$root: $!";
-delete @ENV{ grep { /^(?:STUDY|SLACK|OPENAI)_/ } keys %ENV };
+use StudyTest::Proc qw(root_dir slurp);
 
-sub slurp {
-    my ($file) = @_;
-    open my $in, '<', $file or die "$file: $!";
-    local $/;
-    return scalar <$in>;
-}
+chdir root_dir() or die "$!\n";
+delete @ENV{ grep { /^(?:STUDY|SLACK|OPENAI)_/ } keys %ENV };
 
 ok(-x 'build/studyctl', 'studyctl is built') or BAIL_OUT('make -C worker first');
 my $options = decode_json(scalar `build/studyctl config --json`);

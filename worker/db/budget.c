@@ -53,7 +53,6 @@ bool budget_settle(struct pg *pg, const struct budget_limits *limits, const stru
         "    completion_tokens = b.completion_tokens + EXCLUDED.completion_tokens,"
         "    cost = b.cost + EXCLUDED.cost";
     struct pg_args *args;
-    bool ok;
 
     if (use->calls == 0) {
         return true;
@@ -63,9 +62,7 @@ bool budget_settle(struct pg *pg, const struct budget_limits *limits, const stru
     pg_arg_int(args, use->prompt_tokens);
     pg_arg_int(args, use->completion_tokens);
     pg_arg_int(args, cost_of(limits, use->prompt_tokens, use->completion_tokens));
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 /* Locks the month's row. *gone: these very limits were reached before. */

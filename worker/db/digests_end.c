@@ -162,7 +162,6 @@ bool digest_put_back(struct pg *pg, const struct digest_work *work, int64_t next
         "       error = NULLIF(left($7, 500), '')"
         " WHERE digest_id = $1 AND claim_token = $2::uuid";
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     pg_arg_int(args, work->digest_id);
     pg_arg_cstr(args, work->claim_token);
@@ -171,9 +170,7 @@ bool digest_put_back(struct pg *pg, const struct digest_work *work, int64_t next
     pg_arg_int(args, prompt_tokens);
     pg_arg_int(args, completion_tokens);
     pg_arg_cstr(args, error);
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 bool digest_cancel(struct pg *pg, const struct digest_work *work, const char *why,
@@ -184,14 +181,11 @@ bool digest_cancel(struct pg *pg, const struct digest_work *work, const char *wh
         "       result = NULL, error = $3"
         " WHERE digest_id = $1 AND claim_token = $2::uuid";
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     pg_arg_int(args, work->digest_id);
     pg_arg_cstr(args, work->claim_token);
     pg_arg_cstr(args, why);
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 bool digest_keep_part(struct pg *pg, const struct digest_work *work, struct str request,

@@ -17,16 +17,13 @@ bool join_seen(struct pg *pg, struct str team, struct str channel, struct str us
         "    RETURNING 1"
         ") SELECT pg_notify('study_digest', '') FROM j";
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     pg_arg_str(args, team);
     pg_arg_str(args, channel);
     pg_arg_str(args, user);
     pg_arg_bool(args, ours);
     pg_arg_bool(args, is_private);
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 bool joins_waiting(struct pg *pg, bool *any, struct error *err)

@@ -12,14 +12,11 @@ bool lane_stop(struct pg *pg, const char *team_id, const char *target, const cha
                               "   SET stopped_reason = $3, retry_at = now() + interval '1 day'"
                               " WHERE team_id = $1 AND target = $2";
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     pg_arg_cstr(args, team_id);
     pg_arg_cstr(args, target);
     pg_arg_cstr(args, reason);
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 bool slack_wait_set(struct pg *pg, const char *team_id, const char *method, int64_t wait_ms,
@@ -30,14 +27,11 @@ bool slack_wait_set(struct pg *pg, const char *team_id, const char *method, int6
         " VALUES ($1, $2, now() + $3 * interval '1 ms')"
         " ON CONFLICT (team_id, method) DO UPDATE SET until = GREATEST(w.until, EXCLUDED.until)";
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     pg_arg_cstr(args, team_id);
     pg_arg_cstr(args, method);
     pg_arg_int(args, wait_ms);
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 bool slack_wait_take(struct pg *pg, const char *team_id, const char *method, int64_t interval_ms,

@@ -24,9 +24,7 @@ static bool change(struct pg *pg, const char *sql, int64_t id, int64_t deadline_
     if (deadline_ms != NO_DEADLINE) {
         pg_arg_int(args, deadline_ms);
     }
-    bool ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 static bool read(struct pg *pg, const char *sql, int64_t id, struct pg_result **res,
@@ -35,9 +33,7 @@ static bool read(struct pg *pg, const char *sql, int64_t id, struct pg_result **
     struct pg_args *args = pg_args_create();
 
     pg_arg_int(args, id);
-    bool ok = pg_exec(pg, sql, args, res, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, res, err);
 }
 
 /* ---- digests ---- */

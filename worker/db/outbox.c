@@ -14,14 +14,11 @@ static bool exec_arrays(struct pg *pg, const char *sql, struct pg_array *const *
                         struct pg_result **res, struct error *err)
 {
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     for (size_t i = 0; i < n; i++) {
         pg_arg_array(args, arrays[i]);
     }
-    ok = pg_exec(pg, sql, args, res, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, res, err);
 }
 
 static void create_arrays(struct pg_array **arrays, const enum pg_array_type *types, size_t n)

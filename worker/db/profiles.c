@@ -103,14 +103,11 @@ bool profile_keep(struct pg *pg, const char *team_id, const char *user_id,
         "           CASE WHEN $5 = 'gone' THEN interval '1 day' ELSE interval '7 days' END"
         " WHERE team_id = $1 AND user_id = $2";
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     pg_arg_cstr(args, team_id);
     pg_arg_cstr(args, user_id);
     pg_arg_cstr(args, profile->time_zone);
     pg_arg_cstr(args, profile->locale);
     pg_arg_cstr(args, profile->standing);
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }

@@ -98,14 +98,11 @@ static bool exec_strs(struct pg *pg, const char *sql, const struct str *values, 
                       struct error *err)
 {
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     for (int i = 0; i < n; i++) {
         pg_arg_str(args, values[i]);
     }
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 bool db_channel_renamed(struct pg *pg, struct str team, struct str channel, struct str name,

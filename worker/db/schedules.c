@@ -57,7 +57,5 @@ bool db_schedule_advance(struct pg *pg, int64_t schedule_id, int64_t next_at, st
 
     pg_arg_int(args, schedule_id);
     pg_arg_time(args, next_at == SCHEDULE_NEVER ? INT64_MIN : next_at * 1000000);
-    bool ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }

@@ -82,9 +82,7 @@ bool db_schedule_remove(struct pg *pg, const char *name, struct error *err)
     struct pg_args *args = pg_args_create();
 
     pg_arg_cstr(args, name);
-    bool ok = pg_exec(pg, "DELETE FROM study.schedule WHERE name = $1", args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, "DELETE FROM study.schedule WHERE name = $1", args, NULL, err);
 }
 
 bool db_setting(struct pg *pg, const char *day_starts, const char *time_zone,

@@ -57,15 +57,12 @@ bool team_identify(struct pg *pg, const char *team_id, struct str name, struct s
         "       state = 'active', stopped_reason = NULL"
         " WHERE team_id = $1";
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     pg_arg_cstr(args, team_id);
     pg_arg_str(args, name);
     pg_arg_str(args, url);
     pg_arg_str(args, bot_user_id);
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 bool team_stop(struct pg *pg, const char *team_id, const char *reason, bool *changed,
@@ -92,12 +89,9 @@ bool member_dm_opened(struct pg *pg, const char *team_id, const char *user_id,
     static const char sql[] = "UPDATE study.member SET dm_channel_id = $3"
                               " WHERE team_id = $1 AND user_id = $2";
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     pg_arg_cstr(args, team_id);
     pg_arg_cstr(args, user_id);
     pg_arg_cstr(args, channel_id);
-    ok = pg_exec(pg, sql, args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
