@@ -49,7 +49,8 @@ for my $book (grep { -f } glob('README.md */README.md */*/README.md')) {
         ok(-e $at, "$book: $path is there");
     }
     $linked{$1} = 1 while $text =~ /`((?:conf|t|sql|worker|ngx_study_module)\/[\w.\/-]+)`/g;
-    ok(-e $_ || -e +($dir // '.') . "/$_" || m{^(?:t/bench|t/fuzz)}, "$book: $_ is there")
+    my $from = defined $dir ? "$dir/" : '';
+    ok(-e $_ || -e "$from$_" || m{^(?:t/bench|t/fuzz)}, "$book: $_ is there")
         for grep { m{^(?:conf|t|sql|worker|ngx_study_module)/} } sort keys %linked;
 }
 
