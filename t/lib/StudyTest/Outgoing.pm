@@ -201,7 +201,7 @@ sub row {
 sub wait_row {
     my ($self, $table, $id, $states, $seconds) = @_;
 
-    my $until = Time::HiRes::time() + ($seconds // 20);
+    my $until = Time::HiRes::time() + ($seconds // 20) * ($ENV{STUDY_PATIENCE} // 1);
     while (1) {
         my $state = $self->row($table, $id)->{state};
         return 1 if $state =~ /^(?:$states)$/;

@@ -54,7 +54,7 @@ sub _start {
     $self->{proc} = StudyTest::Proc->start(
         name => $name, cmd => \@command, log => "$dir/$name.err",
     );
-    $self->{proc}->ready(sub { -s $file }, 20);
+    $self->{proc}->ready(sub { -s $file });
     chomp($self->{port} = slurp($file));
     $self->{origin} = "http://127.0.0.1:$self->{port}" if $self->{port} =~ /^\d+$/;
     $self->{http} = HTTP::Tiny->new(timeout => 30, agent => 'study-test', max_size => 256 * 1024 * 1024);
@@ -107,7 +107,7 @@ sub count {
 # True once a method was called so often; false when the seconds are over.
 sub wait_for {
     my ($self, $method, $count, $seconds) = @_;
-    my $until = time + ($seconds // 10);
+    my $until = time + ($seconds // 10) * ($ENV{STUDY_PATIENCE} // 1);
     while ($self->count($method) < $count) {
         return 0 if time > $until;
         sleep 0.05;
