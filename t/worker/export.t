@@ -44,6 +44,7 @@ INSERT INTO study.digest_item (schedule_id, team_id, channel_id, ts, digest_id)
 INSERT INTO study.outbox (identity, kind, team_id, target, digest_id, source_version, body)
     SELECT 'digest:' || digest_id, 'digest', team_id, user_id, digest_id, 1, '{"text":"well done"}' FROM study.digest;
 INSERT INTO study.export_request (team_id, user_id) VALUES ('$TEAM', '$user'), ('$TEAM', '$other');
+UPDATE study.digest SET parts = jsonb_build_object('hash', jsonb_build_object('studied', 'a part of ' || user_id));
 INSERT INTO study.feedback (digest_id, answer) SELECT digest_id, 'helped' FROM study.digest WHERE user_id = '$user'
 END
 
@@ -60,6 +61,7 @@ is(scalar @{ $all->{messages} }, 3, 'messages, a tombstone among them');
 is_deeply([ map { $_->{text} } grep { !$_->{deleted} } @{ $all->{messages} } ],
     [ "오늘 3장을 읽었다, \"정말로\".\r\nAnd more.", 'I agree' ], '... word for word');
 is($all->{digests}[0]{result}{studied}, "chapter 3 of $user", 'digests with what came of them');
+is($all->{digests}[0]{parts}{hash}{studied}, "a part of $user", '... and what is kept of a long day');
 is($all->{digests}[0]{feedback}, 'helped', '... and what they said of it');
 is(scalar @{ $all->{digest_records} }, 3, '... and what they were made from');
 is($all->{replies}[0]{body}{text}, 'well done', 'replies');
@@ -68,11 +70,51 @@ like(join('', map { $_->{element} } @{ $all->{dead_events} }), qr/my broken word
 is(scalar @{ $all->{dead_events} }, 1, '... their own');
 unlike($text, qr/somebody else|of $other|hello/, 'nothing of another');
 
-# Every table that knows members is in it.
-my @tables = @{ $db->selectcol_arrayref(q{SELECT DISTINCT table_name FROM information_schema.columns
-    WHERE table_schema = 'study' AND column_name = 'user_id' ORDER BY 1}) };
-my $source = slurp("$Bin/../../worker/db/export.c");
-like($source, qr/\bstudy\.\Q$_\E\b/, "it reads study.$_") for @tables;
+# Whatever is added to the schema and may hold something of a member is handed out, and erased, or
+# stands here with the reason. A member is named by a user_id, by other columns of Slack's ids, and
+# by reference to such a row.
+my $root = "$Bin/../..";
+my %source = map { $_ => slurp("$root/worker/db/$_") } qw(export.c forget_rows.c);
+my %not_a_member = map { $_ => 1 } qw(team_id channel_id dm_channel_id bot_user_id);    # the last is us
+my %of_members = map { $_->[0] => 1 } @{ $db->selectall_arrayref(q{
+    WITH RECURSIVE named AS (
+        SELECT table_name::text FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+        WHERE table_schema = 'study' AND table_type = 'BASE TABLE' AND domain_name = 'slack_id' AND column_name <> ALL ($1)
+        UNION
+        SELECT c.conrelid::regclass::text FROM named JOIN pg_constraint c ON c.contype = 'f'
+            AND c.confrelid = ('study.' || replace(table_name, 'study.', ''))::regclass)
+    SELECT DISTINCT replace(table_name, 'study.', '') FROM named}, undef, [ keys %not_a_member ]) };
+cmp_ok(scalar keys %of_members, '>=', 10, 'tables that know members: ' . join ' ', sort keys %of_members);
+
+# firing has the member that it came to last, and no more once it is done.
+my %not_exported = (firing => 1);
+for my $table (sort grep { !$not_exported{$_} } keys %of_members) {
+    like($source{'export.c'}, qr/\bstudy\.$table\b/, "export reads study.$table");
+}
+# The mark itself stays: it is what keeps the rest away.
+my %cascades = map { $_->[0] =~ s/study\.//r => 1 } @{ $db->selectall_arrayref(q{SELECT conrelid::regclass::text FROM pg_constraint
+    WHERE contype = 'f' AND confdeltype = 'c' AND confrelid IN ('study.member'::regclass, 'study.digest'::regclass)}) };
+for my $table (sort grep { $_ ne 'forgotten' } keys %of_members) {
+    ok($cascades{$table} || $source{'forget_rows.c'} =~ /(?:DELETE FROM|UPDATE) study\.$table\b/, "forgetting reaches study.$table");
+}
+
+# Columns: all that these tables have, but for what is ours alone.
+my %ours = (
+    digest => [qw(firing_id schedule_id team_id user_id source_version next_at deadline claim_token lease_until prompt_hash reserved_tokens reserved_cost)],
+    digest_item => [qw(schedule_id team_id)], feedback => [qw(digest_id)],
+    message => [qw(team_id user_id edited_event_ts)], past_day => [qw(team_id user_id)],
+    outbox => [qw(identity team_id target thread_ts source_version attempts next_at claim_token lease_until sent_from hold retracted)],
+    lane => [qw(team_id due_at)], export_request => [qw(request_id team_id user_id)], channel_join => [qw(team_id user_id ours private)],
+    forgotten => [qw(team_id user_id delete_dms sealed_at dm_channels dead_from rows_at error writers makers stays)],
+);
+for my $table (sort grep { !$not_exported{$_} } keys %of_members) {
+    my ($sql) = grep { /\bFROM study\.$table\b|JOIN study\.$table\b/ } $source{'export.c'} =~ /\{"\w+",\s*((?:"[^"]*"\s*)+)\}/g;
+    next if $sql =~ /SELECT \* FROM study\.$table\b/;
+    my %ours_of = map { $_ => 1 } @{ $ours{$table} // [] };
+    my @missing = grep { !$ours_of{$_} && $sql !~ /\b$_\b/ } @{ $db->selectcol_arrayref(q{SELECT column_name FROM information_schema.columns
+        WHERE table_schema = 'study' AND table_name = ? ORDER BY 1}, undef, $table) };
+    is("@missing", '', "... with all that study.$table has");
+}
 
 is_deeply($db->selectall_arrayref('SELECT user_id, done_at IS NOT NULL FROM study.export_request ORDER BY 1'),
     [ [ $user, 1 ], [ $other, 0 ] ], 'their request is answered');

@@ -14,7 +14,7 @@ const struct export_part export_parts[] = {
      " ORDER BY m.posted_at, m.channel_id, m.ts"},
     {"digests",
      "SELECT d.digest_id, s.name AS schedule, f.fire_at, d.state, d.origin, d.language, d.model,"
-     " d.result, d.prompt_tokens, d.completion_tokens, d.attempts, d.error, d.created_at,"
+     " d.result, d.parts, d.prompt_tokens, d.completion_tokens, d.attempts, d.error, d.created_at,"
      " d.made_at, b.answer AS feedback, b.answered_at AS feedback_at"
      " FROM study.digest d LEFT JOIN study.firing f USING (firing_id)"
      " LEFT JOIN study.schedule s ON s.schedule_id = d.schedule_id"
