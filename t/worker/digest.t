@@ -161,6 +161,38 @@ subtest 'parts go with the messages that they tell of' => sub {
     is(scalar calls_for('goneday record'), 8, 'of all four parts');
 };
 
+# Somebody's UPDATE, a restore by halves: whatever stands there, the digest is made.
+my %damage = (
+    'a word'           => q{'"damaged"'},
+    'a list'           => q{'[1, {"studied": []}]'},
+    'answers of no use' => q{(SELECT jsonb_object_agg(key, '{"studied": 3, "next": null}'::jsonb) FROM jsonb_each(parts))},
+    'words of no use'  => q{(SELECT jsonb_object_agg(key, 'true'::jsonb) FROM jsonb_each(parts))},
+);
+subtest "parts that are damaged: $_" => sub {
+    my $word = 'day of ' . ($_ =~ tr/ /-/r);
+    $openai->fault({ kind => 'stall', seconds => 60, match => { contains => "$word record 25 " }, count => 1 });
+    my $id = $out->digest(user => user(), texts => long_day($word), deadline => '5 min');
+    ok(wait_for(sub { calls_for("$word record 25 ") }, 20), 'the last part is asked for');
+    kill KILL => $out->pids('digest');
+    $out->dbh->do("UPDATE study.digest SET parts = $damage{$_}, lease_until = now() WHERE digest_id = ?", undef, $id);
+    is(made($id, 30)->{origin}, 'model', 'made by the next process');
+    is(scalar calls_for("$word record"), 8, 'which asks for all four again');
+    like($out->log, qr/digest $id: (?:what was kept of its parts cannot be read|a kept part will not do)/, 'and says so');
+} for sort keys %damage;
+
+subtest 'a part that cannot be kept' => sub {
+    my $user = user();
+    $out->dbh->do(q{CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '22P05'; END $$});
+    $out->dbh->do("CREATE TRIGGER refuse BEFORE UPDATE ON study.digest FOR EACH ROW WHEN (NEW.parts IS NOT NULL AND NEW.user_id = '$user') EXECUTE FUNCTION public.refuse()");
+    my $id = $out->digest(user => $user, texts => long_day('nokeep'), deadline => '5 min');
+    my $other = $out->digest(user => user(), texts => long_day('besides'), deadline => '5 min');
+    my $row = made($id, 30);
+    is_deeply([ @$row{qw(origin error)} ], [ 'factual', 'the answer for a part cannot be kept' ], 'is done without');
+    is(scalar calls_for('nokeep record'), 1, 'nothing more is asked for it');
+    is(made($other, 30)->{origin}, 'model', "another's day goes on");
+    $out->dbh->do('DROP FUNCTION public.refuse() CASCADE');
+};
+
 subtest 'a process that is to end does not wait to repair an answer' => sub {
     fresh();
     $openai->set(delay => 2);

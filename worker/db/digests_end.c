@@ -192,7 +192,9 @@ bool digest_keep_part(struct pg *pg, const struct digest_work *work, struct str 
                       struct str result, bool *kept, struct error *err)
 {
     static const char sql[] =
-        "UPDATE study.digest SET parts = COALESCE(parts, '{}') || jsonb_build_object("
+        "UPDATE study.digest SET parts ="
+        "       CASE WHEN jsonb_typeof(parts) = 'object' THEN parts ELSE '{}' END"
+        "       || jsonb_build_object("
         "           encode(sha256(convert_to($3, 'UTF8')), 'hex'), $4::jsonb)"
         " WHERE digest_id = $1 AND claim_token = $2::uuid AND source_version = $5";
     struct pg_args *args = pg_args_create();

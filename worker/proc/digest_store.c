@@ -122,14 +122,21 @@ static bool give_back(struct digest_role *d, struct call *call, struct error *er
                            call->completion_tokens, call->reason, err);
 }
 
-/* A part's answer is safe before the next is asked for; what has changed meanwhile begins anew. */
+/* A part's answer is safe before the next is asked for; what has changed meanwhile begins anew, and
+ * an answer that PostgreSQL will never take is done without, for the whole would meet the same. */
 static bool keep_part(struct digest_role *d, struct call *call, struct error *err)
 {
     bool kept;
 
     if (!digest_keep_part(d->db.pg, call->work, text_str(&call->request), text_str(&call->result),
                           &kept, err)) {
-        return false;
+        if (pg_verdict(err) != PG_BAD_INPUT) {
+            return false;
+        }
+        log_error("digest %" PRId64 ": the answer for a part cannot be kept: %s",
+                  call->work->digest_id, err->text);
+        call_make_factual(call, "the answer for a part cannot be kept");
+        return true;
     }
     if (kept) {
         call_next_part(&d->model, call);

@@ -29,7 +29,7 @@
 #define POLL_MS      1000
 #define CLAIM_MAX    32 /* at once: the first are asked while the others are read */
 #define RESPONSE_MAX (1024 * 1024)
-#define SWARM_MS     40 /* without an answer, and none is expected just now */
+#define SWARM_MS     40   /* without an answer, and none is expected just now */
 #define HOLD_KEPT_MS 5000 /* a shorter rest is waited out with the rows in hand */
 
 size_t digest_count_state(const struct digest_role *d, enum call_state state)
@@ -56,8 +56,12 @@ static void reuse_stored(struct digest_role *d, struct call *call)
     if (call->state != CALL_READY || (work->stored_result == NULL && work->stored_parts == NULL)) {
         return;
     }
-    if (work->stored_parts != NULL && !json_parse(&parts, str_of(work->stored_parts), &err)) {
-        parts = NULL;
+    if (work->stored_parts != NULL && (!json_parse(&parts, str_of(work->stored_parts), &err) ||
+                                       json_type(json_root(parts)) != JSON_OBJECT)) {
+        log_warn("digest %" PRId64 ": what was kept of its parts cannot be read: they are asked "
+                 "for again",
+                 work->digest_id);
+        json_destroy(&parts);
     }
     while (call->state == CALL_READY &&
            digest_request_hash(d->db.pg, text_str(&call->request), hash, &err)) {
@@ -73,6 +77,10 @@ static void reuse_stored(struct digest_role *d, struct call *call)
         }
         bool used = content.data != NULL && call_reuse(&d->model, call, content);
         json_writer_destroy(&w);
+        if (part != NULL && !used) {
+            log_warn("digest %" PRId64 ": a kept part will not do: it is asked for again",
+                     work->digest_id);
+        }
         if (!used) {
             break;
         }
@@ -286,9 +294,9 @@ static bool wants_more(const struct digest_role *d)
     if (d->count >= d->pool) {
         return false;
     }
-    return ready == 0 || (d->pool - d->count > d->concurrency / 8 &&
-                          (ready < d->concurrency / 4 ||
-                           clock_boot_ms() >= d->answered_at_ms + SWARM_MS));
+    return ready == 0 ||
+           (d->pool - d->count > d->concurrency / 8 &&
+            (ready < d->concurrency / 4 || clock_boot_ms() >= d->answered_at_ms + SWARM_MS));
 }
 
 /* Only what this turn may do next can cut the wait short: a claim that is due but not allowed (the
