@@ -161,6 +161,27 @@ sub owed {
     $db->do('DELETE FROM study.schedule');
 }
 
+# --- a firing, and the time after it -------------------------------------------------------
+
+# Whichever of the two writes fails, nothing is seen of the other; and it is made up for.
+for my $case ([ 'INSERT ON study.firing', 'the firing' ], [ 'UPDATE ON study.schedule', 'the next time' ]) {
+    my ($event, $what) = @$case;
+    my $before = () = slurp($worker->log) =~ /refused by a test/g;
+    $db->do(q{CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused by a test %', clock_timestamp(); END $$});
+    $db->do("CREATE TRIGGER refuse BEFORE $event FOR EACH ROW EXECUTE FUNCTION public.refuse()");
+    my $past = value(q{SELECT date_trunc('minute', now()) - interval '10 minutes'});
+    my $id = schedule("refused-" . lc(substr $event, 0, 6), cron => '* * * * *', next_at => $past);
+    $db->do('NOTIFY study_firing');
+    wait_for { my @said = slurp($worker->log) =~ /refused by a test/g; @said > $before } 30, "$what to be refused";
+    is(value('SELECT count(*) FROM study.firing WHERE schedule_id = ?', $id), 0, "$what fails: it has not fired");
+    is(value('SELECT next_at FROM study.schedule WHERE schedule_id = ?', $id), $past, '... and is due still');
+    $db->do('DROP FUNCTION public.refuse() CASCADE');
+    wait_for { value('SELECT count(*) FROM study.firing WHERE schedule_id = ?', $id) } 30, 'it to fire';
+    is(value('SELECT next_at > now() FROM study.schedule WHERE schedule_id = ?', $id), 1, '... until both are written');
+    $db->do('DELETE FROM study.firing WHERE schedule_id = ?', undef, $id);
+    $db->do('DELETE FROM study.schedule WHERE schedule_id = ?', undef, $id);
+}
+
 # --- who is owed a digest ------------------------------------------------------------------
 
 {
@@ -271,7 +292,7 @@ sub owed {
     is(value('SELECT count(*) FROM study.dead_event'), 1, '... the element being a bad one');
 
     # An element that is leased, its worker stopped, is not through either.
-    my ($store) = grep { slurp("/proc/$_/cmdline") =~ /store/ } $worker->children;
+    my ($store) = $worker->pids('store');
     ok($store, 'there is a store process');
     kill STOP => $store;
     $client->rpush($pending, $element =~ s/r1/r2/r);
@@ -349,7 +370,7 @@ sub owed {
             $worker->start(wait => 0);
             $kills++;
         }
-        my @schedulers = grep { (eval { slurp("/proc/$_/cmdline") } // '') =~ /schedule/ } $worker->children;
+        my @schedulers = $worker->pids('schedule');
         if (@schedulers && rand() < 0.5) {
             kill KILL => $schedulers[ rand @schedulers ];
             $kills++;
