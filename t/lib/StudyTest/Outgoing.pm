@@ -98,15 +98,8 @@ sub value {
     return $value;
 }
 
-# The processes of one role, by their titles.
-sub pids {
-    my ($self, $role) = @_;
-
-    return grep {
-        my $title = eval { StudyTest::Proc::slurp("/proc/$_/cmdline") } // '';
-        $title =~ /\b$role\b/
-    } $self->{worker}->children;
-}
+# The processes of one role.
+sub pids { my ($self, $role) = @_; return $self->{worker}->pids($role) }
 
 sub team {
     my ($self, $team, %row) = @_;
@@ -201,7 +194,7 @@ sub row {
 sub wait_row {
     my ($self, $table, $id, $states, $seconds) = @_;
 
-    my $until = Time::HiRes::time() + ($seconds // 20) * ($ENV{STUDY_PATIENCE} // 1);
+    my $until = Time::HiRes::time() + ($seconds // 20) * ($ENV{STUDY_PATIENCE} // 1) * StudyTest::Proc::slowness();
     while (1) {
         my $state = $self->row($table, $id)->{state};
         return 1 if $state =~ /^(?:$states)$/;

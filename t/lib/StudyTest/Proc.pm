@@ -117,13 +117,16 @@ sub gone {
     return 1;
 }
 
+# How many times longer anything may take: under valgrind.
+sub slowness { return $ENV{STUDY_VALGRIND} ? 3 : 1 }
+
 # Calls COND until it is true, LIMIT seconds at most; returns what it returned, or
 # dies naming WHAT. The limit is a safety net, never the thing tested: files that run
 # beside others have several times as long (STUDY_PATIENCE).
 sub wait_for(&;$$) {
     my ($cond, $limit, $what) = @_;
 
-    $limit = ($limit // 30) * ($ENV{STUDY_PATIENCE} // 1);
+    $limit = ($limit // 30) * ($ENV{STUDY_PATIENCE} // 1) * slowness();
     my $end = time + $limit;
     my $pause = 0.005;
     while (1) {
@@ -302,7 +305,7 @@ sub signal {
 sub wait_exit {
     my ($self, $limit) = @_;
 
-    my $end = time + ($limit // 15);
+    my $end = time + ($limit // 15) * slowness();
     while ($self->alive) {
         return undef if time >= $end;
         sleep 0.01;

@@ -157,7 +157,7 @@ sub hold_messages {
 # Process ids of the store's processes.
 sub pids {
     my ($self) = @_;
-    return grep { (eval { slurp("/proc/$_/cmdline") } // '') =~ /\bstore\b/ } $self->{worker}->children;
+    return $self->{worker}->pids('store');
 }
 
 sub stop {

@@ -14,7 +14,8 @@ package StudyTest::Worker;
 #
 # Options: dir; redis => a StudyTest::Redis or [ several ]; postgres; slack_url, slack_token,
 # tokens => { team => token }; openai_url, openai_key; config => { section => { key => value } },
-# where undef takes a key away; program => [ wrapper words ].
+# where undef takes a key away; program => [ wrapper words ]. With STUDY_VALGRIND in the
+# environment (t/run --variant memcheck) the worker runs under valgrind, with VALGRIND_OPTS.
 
 use strict;
 use warnings;
@@ -24,7 +25,7 @@ use File::Path qw(make_path);
 use HTTP::Tiny ();
 use JSON::PP ();
 
-use StudyTest::Proc qw(build_dir free_port root_dir run_limited spew wait_for);
+use StudyTest::Proc qw(build_dir free_port root_dir run_limited slurp spew wait_for);
 
 my $BUILD = build_dir();
 my %LOGIN = ('study-worker' => 'study_worker', 'study-ctl' => 'study_ctl', 'study-read' => 'study_read');
@@ -138,7 +139,7 @@ sub start {
 
     $self->{proc} = StudyTest::Proc->start(
         name => $self->{name},
-        cmd  => [ @{ $self->{program} // [] }, "$BUILD/study-worker", '-c', $self->{file} ],
+        cmd  => [ @{ $self->{program} // [] }, ($ENV{STUDY_VALGRIND} ? 'valgrind' : ()), "$BUILD/study-worker", '-c', $self->{file} ],
         log  => $self->{log},
         env  => { %{ $self->{env} // {} } },
         deathsig => 'TERM',     # the supervisor takes its children with it
@@ -191,6 +192,12 @@ sub children {
     my $pid = $self->pid;
     open my $in, '<', "/proc/$pid/task/$pid/children" or return;
     return split ' ', <$in> // '';
+}
+
+# Of these, the ones of a role. By the short name, for under valgrind the arguments stay as they were.
+sub pids {
+    my ($self, $role) = @_;
+    return grep { (eval { slurp("/proc/$_/comm") } // '') =~ /^study-\Q$role\E\b/ } $self->children;
 }
 
 sub stop {
