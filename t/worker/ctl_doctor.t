@@ -12,6 +12,7 @@ use lib "$FindBin::Bin/../lib";
 use Test::More;
 
 use JSON::PP qw(decode_json);
+use POSIX qw(strftime);
 
 use StudyTest::Chain;
 use StudyTest::Proc qw(free_port root_dir slurp spew wait_for);
@@ -63,6 +64,8 @@ is($dbh->selectrow_array("SELECT count(*) FROM study.applied WHERE identity LIKE
 is($dbh->selectrow_array("SELECT count(*) FROM study.team WHERE team_id = 'T0DOCTOR'"), 0, '... and changed nothing');
 my @clocks = findings($got, 'clocks');
 cmp_ok(scalar @clocks, '>=', 3, 'clocks of Redis, PostgreSQL and nginx') or diag explain \@clocks;
+like((findings($got, 'model', 'server'))[0]{said}, qr/^\Q@{[ $chain->openai->url ]}\E\S* answers in \d+ ms$/, "the model's server answers");
+is((findings($got, 'model', 'model'))[0]{finding}, 'ok', '... and has the model') or diag explain [ findings($got, 'model') ];
 like((ctl('doctor'))[1], qr/^ok    postgres: migrations: all \d+ are applied\n(?:.*\n)+\n\d+ ok, \d+ unknown, \d+ warnings?, 0 failures$/m, 'for people');
 is((doctor('--url', $chain->nginx->url . '/slack/events', @url[ 2, 3 ]))[0], 0, 'the whole URL will do');
 unlike((ctl('doctor', @url))[1], qr/\Q@{[ $chain->secret ]}\E|xoxb-|sk-standin/, 'no secret shows');
@@ -88,6 +91,9 @@ my $client = $chain->redis->client;
 $client->acl('SETUSER', 'study-worker', '-zadd');
 finds('a right that is missing', 'fail', 'redis', qr/lacks 1 rights: ZADD/);
 $client->acl('SETUSER', 'study-worker', '+zadd');
+$client->acl('SETUSER', 'study-worker', '-bgrewriteaof');
+finds('the right that forgetting needs', 'fail', 'redis', qr/lacks 1 rights: BGREWRITEAOF/);
+$client->acl('SETUSER', 'study-worker', '+bgrewriteaof');
 $client->config('SET', 'maxmemory-policy', 'allkeys-lru');
 finds('a Redis that evicts', 'fail', 'redis', qr/can lose what it acknowledged/);
 $client->config('SET', 'maxmemory-policy', 'noeviction');
@@ -107,6 +113,36 @@ $dbh->do('GRANT SELECT, INSERT, UPDATE, DELETE ON study.lane TO study_worker');
 
 $chain->openai->fault({ kind => 'status', status => 401, count => 1 });
 finds('a key that the model refuses', 'fail', 'model', qr/key is refused/);
+$chain->openai->set(token => 'sk-another');
+finds('a key that is not the right one', 'fail', 'model', qr/key is refused/);
+$chain->openai->set(token => undef);
+$chain->openai->fault({ kind => 'status', status => 500, count => 1 });
+finds('a model that is ill', 'fail', 'model', qr/status 500/);
+$chain->openai->fault({ kind => 'status', status => 404, count => 1 });
+finds('a server without a list of models', 'warn', 'model', qr/it answers, and shows no models/);
+{
+    local $worker->{openai_url} = 'http://127.0.0.1:' . free_port() . '/v1';
+    $worker->write_config;
+    finds('no way to the model', 'fail', 'model', qr/refused|connect/i);
+}
+$worker->write_config;
+
+# Slack's clock is its answers' Date.
+sub slack_clock {
+    my ($date) = @_;
+    $chain->slack->fault({ kind => 'status', status => 200, match => { method => 'auth.test' }, headers => { Date => $date },
+        body => { ok => JSON::PP::true, team_id => 'T0STUDY', team => 'study', user_id => 'U0STUDYBOT', url => 'https://t0study.slack.com/' } });
+    my (undef, $got) = doctor();
+    $chain->slack->clear_faults;
+    my ($found) = findings($got, 'clocks', 'Slack');
+    return $found ? "$found->{finding}: " . $found->{said} =~ s/^\d+\.\d s //r . (length $found->{remedy} ? '; ' . $found->{remedy} =~ s/:.*//r : '') : 'none';
+}
+sub date { return strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime(time + $_[0])) }
+like(slack_clock(date(0)), qr/^ok: \w/, "Slack's clock is right");
+is(slack_clock(date(40)), "warn: ahead of this machine's; timedatectl on both machines", '... is ahead');
+is(slack_clock(date(-600)), "fail: behind this machine's; timedatectl on both machines", '... is far behind');
+is(slack_clock('yesterday'), 'none', '... says nothing');
+
 $chain->slack->fault({ kind => 'error', error => 'account_inactive', method => 'auth.test', count => 1 });
 finds('a workspace that keeps us out', 'fail', 'slack', qr/T0STUDY: account_inactive/);
 

@@ -14,6 +14,7 @@ use Test::More;
 use JSON::PP qw(decode_json);
 
 use StudyTest::Event qw(message);
+use StudyTest::Redis ();
 use StudyTest::Store;
 
 my $store = StudyTest::Store->start(worker => 0);
@@ -91,6 +92,21 @@ $store->client->rpush($batch, $element);
 $store->client->zadd($store->key('leases'), (time + 15) * 1000, $batch);
 ends(["T1/C1/$ts"], 'waits', qr/in a store's hands, taken from pending/, 'one in a batch');
 $store->client->del($batch, $store->key('leases'));
+
+my $second = StudyTest::Redis->start(dir => $store->{dir} . '/redis2');
+push @{ $store->worker->{redis} }, $second;
+$store->worker->write_config;
+$second->client->rpush($store->key('pending'), $store->element(message(text => 'before it')), $element);
+ends(["T1/C1/$ts"], 'waits', qr/in the list pending of \Q@{[ $second->address ]}\E, 1 before it/, 'one in the second server');
+$second->client->del($store->key('pending'));
+$store->client->rpush($store->key('control'), $element);
+ends(["T1/C1/$ts"], 'waits', qr/in the list control of \Q@{[ $store->redis->address ]}\E/, '... in the first of two');
+$store->client->del($store->key('control'));
+$second->stop;
+($story) = stories("T1/C1/$ts");
+like(join(' | ', map { $_->{said} } @{ $story->{steps} }), qr/\Q@{[ $second->address ]}\E/, '... in one that is away: that it could not be asked');
+pop @{ $store->worker->{redis} };
+$store->worker->write_config;
 
 $dbh->do("INSERT INTO study.dead_event (reason, detail, element, element_sha) SELECT 'bad_field', 'x', convert_to(?, 'UTF8'), sha256('1')", undef, $element);
 ends(["C1/$ts"], 'stopped', qr/could not be stored: bad_field; studyctl dead show 1/, 'a dead one');

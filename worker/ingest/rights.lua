@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Tries every command of the other scripts, on keys of its own, which are gone at the end.
+-- Tries every command of the other scripts, on keys of its own, which are gone at the end; and asks
+-- for the right to write the append-only file anew, which forgetting a member needs.
 --
 -- KEYS  a list, a sorted set, a hash, a number: none of them there before
 -- Gives {"COMMAND: error", ...} of those that were refused
@@ -36,5 +37,8 @@ try('DECRBY', number, 1)
 try('GET', number)
 try('TIME')
 try('UNLINK', list, sorted, hash, number)
+if not redis.acl_check_cmd('BGREWRITEAOF') then
+    refused[#refused + 1] = 'BGREWRITEAOF: without it no member can be forgotten'
+end
 
 return refused
