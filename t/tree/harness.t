@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 
-# The harness must not call a broken run a good one: what it counts, file by file.
+# The harness must not call a broken run a good one: what it counts, file by file. And it
+# begins with what takes long, on ports that no connection of a neighbour can take.
 
 use strict;
 use warnings;
@@ -8,6 +9,9 @@ use warnings;
 use FindBin qw($Bin);
 use File::Temp qw(tempdir);
 use Test::More;
+
+use lib "$Bin/../lib";
+use StudyTest::Proc qw(free_port slurp);
 
 my $dir = tempdir(CLEANUP => 1);
 
@@ -57,5 +61,18 @@ for my $case (@cases) {
     like($got->{all}, qr/because/, 'what was said is shown') if $name eq 'a failed test';
     like($got->{all}, qr/no node here/, "$name is said") if $name =~ /skipped/;
 }
+
+# --- the order ------------------------------------------------------------------------
+
+my @order = split /\n/, qx{"$Bin/../run" --list --variant sanitize t/worker/};
+my ($plain) = grep { $order[$_] eq 't/worker/deliver.t' } 0 .. $#order;
+is($order[0], 'sanitize:t/worker/deliver.t', 'what takes longest begins first, slower ways of it before');
+cmp_ok($plain, '<', 5, '... and it itself soon after') or diag("@order[0 .. 5]");
+my @known = slurp("$Bin/../run") =~ m{'(t/\w+/\w+\.t)' => \d+}g;
+cmp_ok(scalar @known, '>', 20, 't/run knows those that take long');
+is_deeply([ grep { !-e "$Bin/../../$_" } @known ], [], '... which are all there');
+
+my ($first) = slurp('/proc/sys/net/ipv4/ip_local_port_range') =~ /^(\d+)/;
+is_deeply([ grep { $first > 12_000 && $_ >= $first } map { free_port() } 1 .. 20 ], [], "a test's port is none that a connection gets");
 
 done_testing;
