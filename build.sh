@@ -410,7 +410,7 @@ demo  | --real-slack      | the digests go to a real workspace: SLACK_BOT_TOKEN
 demo  | --slack-user ID   | ... to this member of it
 demo  | --yes             | does not ask before something leaves this machine
 test  | --variants        | also the module under valgrind, through reloads and over HTTP/2, the worker with sanitizers
-test  | --variant NAME    | one of them: valgrind, sanitize, hup, http2
+test  | --variant NAME    | one of them: valgrind, sanitize, hup, http2; or memcheck, the worker under valgrind
 test  | --list            | says which files it would run
 test  | -j N              | files at once; by default two a processor
 test  | -v                | shows what they say while they run
