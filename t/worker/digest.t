@@ -48,6 +48,9 @@ sub again_now {
 # The role keeps away from a server that failed: a new start forgets that.
 sub fresh { $openai->clear_faults; return }
 
+# So that no call ends by itself before the test has done what it has to do meanwhile.
+sub patient { my ($timeout) = @_; $out->worker->stop; $out->worker->write_config({ openai => { timeout => $timeout } }); $out->worker->start(wait => 0); return }
+
 subtest 'from messages to a DM' => sub {
     my $user = user();
     my $id = $out->digest(
@@ -358,7 +361,9 @@ subtest 'a wrong key' => sub {
 
 subtest 'a message is deleted while the model thinks' => sub {
     fresh();
-    $openai->fault({ kind => 'delay', seconds => 5, match => { contains => 'deleteme' }, count => 1 });
+    patient('2m');
+    $openai->fault({ kind => 'delay', seconds => 6, match => { contains => 'deleteme' }, count => 1 });
+    my $asked = $openai->count('chat/completions');
     my $id = $out->digest(user => user(), texts => [ 'deleteme soon', 'this one stays' ]);
     ok(wait_for(sub { calls_for('deleteme') }, 15), 'the model has it');
     $out->dbh->do("UPDATE study.message SET deleted = true, text = '', files = '{}' WHERE text = 'deleteme soon'");
@@ -368,6 +373,8 @@ subtest 'a message is deleted while the model thinks' => sub {
     unlike($row->{result}, qr/deleteme/, 'without the deleted words');
     is($out->value('SELECT count(*) FROM study.outbox WHERE digest_id = ?', $id), 1, 'one reply');
     unlike(JSON::PP->new->encode(body_of($id)), qr/deleteme/, 'that does not hold them either');
+    is($openai->count('chat/completions') - $asked, 2, 'asked twice: the first answer is dropped');
+    patient('2s');
 };
 
 subtest 'nothing is left, or the member wants none' => sub {
@@ -405,9 +412,6 @@ subtest 'kill -9 with digests in hand' => sub {
     is(made($_, 40)->{origin}, 'model', "digest $_ is made by the next process") for @ids;
     is($out->value('SELECT count(*) FROM study.outbox WHERE digest_id = ANY(?)', \@ids), 3, 'one reply each');
 };
-
-# A call that ends by itself before the stop comes has had its attempt: here none does.
-sub patient { my ($timeout) = @_; $out->worker->stop; $out->worker->write_config({ openai => { timeout => $timeout } }); $out->worker->start(wait => 0); return }
 
 for my $case ([ 'while the model thinks', 0 ], [ 'while PostgreSQL does not answer, too', 1 ]) {
     my ($when, $blocked) = @$case;

@@ -164,7 +164,7 @@ subtest 'a digest that comes while others are to be told' => sub {
         'the first notice is being added');
     $out->digest(user => $users[1], member => { noticed => 0 });
     $lock->do('SELECT pg_advisory_unlock(7)');
-    ok(wait_for(sub { $out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice'") == 2 }, 20), 'the second is not left for ten minutes');
+    ok(wait_for(sub { $out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice'") == 2 }, 20, 'the second notice'), 'the second is not left for ten minutes');
     $out->stop;
 };
 
