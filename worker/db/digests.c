@@ -13,9 +13,13 @@
 
 /*
  * Right after a firing nobody has counted the rows that are due, and all of them would be joined
- * and sorted for each claim, where the index has them in order.
+ * and sorted for each claim, where the index has them in order. As each table has one index to be
+ * looked up in, a plan serves for all claims of a connection.
  */
-static const char in_order_sql[] = "SET LOCAL enable_sort = off";
+static const char in_order_sql[] =
+    "SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off;"
+    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
+    "SET LOCAL plan_cache_mode = force_generic_plan";
 
 static const char claim_sql[] =
     "WITH quota AS ("
@@ -175,7 +179,7 @@ static bool load_records(struct pg *pg, struct digest_work **works, size_t count
     pg_arg_array(args, zones);
     pg_arg_int(args, DIGEST_RECORDS_MAX);
     pg_arg_bool(args, private_channels);
-    ok = pg_exec(pg, records_sql, args, &res, err);
+    ok = pg_exec_prepared(pg, records_sql, args, &res, err);
     if (ok) {
         read_records(works, count, res);
     }
@@ -219,8 +223,8 @@ bool digests_claim(struct pg *pg, const struct digest_terms *terms, struct diges
     pg_arg_bool(args, terms->model_enabled);
     pg_arg_bool(args, terms->opt_in);
     pg_arg_cstr(args, terms->language);
-    ok = pg_begin(pg, err) && pg_exec(pg, in_order_sql, NULL, NULL, err) &&
-         pg_exec(pg, claim_sql, args, &res, err);
+    ok = pg_begin(pg, err) && pg_script(pg, in_order_sql, err) &&
+         pg_exec_prepared(pg, claim_sql, args, &res, err);
     if (ok && pg_rows(res) > 0) {
         *count = (size_t)pg_rows(res);
         *works = allocate(*count, sizeof(**works));

@@ -59,7 +59,7 @@ static bool store_rows(struct pg *pg, struct digest_made *made, size_t count, st
     struct pg_array *a[STORE_COLUMNS];
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
-    bool ok;
+    bool ok, all;
 
     for (size_t k = 0; k < STORE_COLUMNS; k++) {
         a[k] = pg_array_create(types[k]);
@@ -88,13 +88,14 @@ static bool store_rows(struct pg *pg, struct digest_made *made, size_t count, st
             made[i].stored = made[i].stored || made[i].work->digest_id == pg_int(res, row, 0);
         }
     }
+    all = ok && (size_t)pg_rows(res) == count;
     pg_result_destroy(&res);
     pg_args_reset(args);
     pg_arg_array(args, a[0]);
     pg_arg_array(args, a[1]);
     pg_arg_array(args, a[8]);
     pg_arg_array(args, a[9]);
-    ok = ok && pg_exec(pg, changed_sql, args, NULL, err);
+    ok = ok && (all || pg_exec(pg, changed_sql, args, NULL, err));
     pg_args_destroy(&args);
     for (size_t k = 0; k < STORE_COLUMNS; k++) {
         pg_array_destroy(&a[k]);

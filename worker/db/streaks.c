@@ -30,7 +30,7 @@ bool db_streaks(struct pg *pg, const int64_t *digest_ids, size_t count, struct s
         pg_array_int(ids, digest_ids[i]);
     }
     pg_arg_array(args, ids);
-    bool ok = pg_exec(pg, sql, args, &res, err);
+    bool ok = pg_exec_prepared(pg, sql, args, &res, err);
     for (int row = 0; ok && row < pg_rows(res); row++) {
         struct streak *streak = &out[pg_int(res, row, 0) - 1];
 
