@@ -12,7 +12,7 @@
 static char dir[] = "/tmp/study-queue-XXXXXX";
 static char socket_path[64], address[80];
 static pid_t server;
-static struct config *config;
+static struct config *config, *patient;
 static struct redis *admin; /* looks and pushes, past the queue */
 
 #define P "study:{ingest}:"
@@ -32,6 +32,8 @@ static inline void start_server(void)
     assert_true(server_wait_path(socket_path));
 }
 
+/* Asked again where nothing was sent. A reply that is late is waited for: a second RPUSH would push
+ * a second time. */
 static inline redisReply *command(int argc, const char **argv)
 {
     struct error err;
@@ -189,9 +191,14 @@ static inline int set_up(void **state)
     snprintf(socket_path, sizeof(socket_path), "%s/r.sock", dir);
     snprintf(address, sizeof(address), "unix:%s", socket_path);
     setenv("STUDY_REDIS_CONNECT_TIMEOUT", "2s", 1);
-    setenv("STUDY_REDIS_TIMEOUT", "700ms", 1);
     start_server();
-    if (!config_load(&config, NULL, &err) || !redis_create(&admin, config, address, &err)) {
+    setenv("STUDY_REDIS_TIMEOUT", "60s", 1);
+    if (!config_load(&patient, NULL, &err) || !redis_create(&admin, patient, address, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    setenv("STUDY_REDIS_TIMEOUT", "700ms", 1);
+    if (!config_load(&config, NULL, &err)) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
@@ -205,6 +212,7 @@ static inline int tear_down(void **state)
     (void)state;
     redis_destroy(&admin);
     config_destroy(&config);
+    config_destroy(&patient);
     server_stop(&server, SIGKILL);
     snprintf(rm, sizeof(rm), "rm -rf %s", dir);
     return system(rm);

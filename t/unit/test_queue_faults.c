@@ -5,9 +5,14 @@
 
 /* --- replies that are lost: the server gets the command and its answer finds nobody --- */
 
+/* kill() comes back before the server stands still. */
 static void stall(void)
 {
-    kill(server, SIGSTOP);
+    int status;
+
+    assert_int_equal(kill(server, SIGSTOP), 0);
+    assert_int_equal(waitpid(server, &status, WUNTRACED), server);
+    assert_true(WIFSTOPPED(status));
 }
 
 /* Until the server has seen what lay in its sockets: `command key` answers n. */
