@@ -133,6 +133,23 @@ static bool add_replies(struct pg *pg, const struct digest_made *made, size_t co
     return ok;
 }
 
+static bool lock_lanes(struct pg *pg, const struct digest_made *made, size_t count,
+                       struct error *err)
+{
+    struct pg_array *teams = pg_array_create(PG_TEXT_ARRAY);
+    struct pg_array *users = pg_array_create(PG_TEXT_ARRAY);
+    bool ok;
+
+    for (size_t i = 0; i < count; i++) {
+        pg_array_str(teams, str_of(made[i].work->team_id));
+        pg_array_str(users, str_of(made[i].work->user_id));
+    }
+    ok = outbox_lock_lanes(pg, teams, users, err);
+    pg_array_destroy(&teams);
+    pg_array_destroy(&users);
+    return ok;
+}
+
 bool digests_store(struct pg *pg, struct digest_made *made, size_t count,
                    const struct budget_limits *limits, const struct budget_use *use,
                    struct error *err)
@@ -141,8 +158,8 @@ bool digests_store(struct pg *pg, struct digest_made *made, size_t count,
         made[i].stored = false;
     }
     if (!pg_begin(pg, err) || (use != NULL && !budget_settle(pg, limits, use, err)) ||
-        !store_rows(pg, made, count, err) || !add_replies(pg, made, count, err) ||
-        !pg_commit(pg, err)) {
+        !lock_lanes(pg, made, count, err) || !store_rows(pg, made, count, err) ||
+        !add_replies(pg, made, count, err) || !pg_commit(pg, err)) {
         pg_rollback(pg);
         return false;
     }

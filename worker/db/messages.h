@@ -44,10 +44,7 @@ void db_messages_add(struct db_messages *batch, const struct db_message *message
 
 /*
  * In the caller's transaction. Keys must be distinct, and sorted so that concurrent batches do not
- * deadlock. Where a message of a digest became a tombstone: the digest loses its result and gets a
- * higher source_version; its reply, when not yet on its way, is cancelled and the digest made anew
- * from what is left (or cancelled when nothing is); a reply that was sent or given up loses its
- * body; one that is being sent is left to deliver, which compares source_version.
+ * deadlock.
  *
  * A `fresh` message that has a row after all fails the transaction with SQLSTATE 23505, and is to be
  * applied again without. So do, with 40P01, two batches at once of which each holds the edit of a
@@ -55,5 +52,14 @@ void db_messages_add(struct db_messages *batch, const struct db_message *message
  */
 bool db_messages_apply(struct pg *pg, struct db_messages *batch, struct db_message_counts *counts,
                        struct error *err);
+
+/*
+ * What the batch's deletions take with them, after it was applied. Where a message of a digest became
+ * a tombstone: the digest loses its result and gets a higher source_version; its reply, when not yet
+ * on its way, is cancelled and the digest made anew from what is left (or cancelled when nothing
+ * is); a reply that was sent or given up loses its body; one that is being sent is left to deliver,
+ * which compares source_version. Locks digests and then replies, so lanes come before it.
+ */
+bool db_messages_blank(struct pg *pg, struct db_messages *batch, struct error *err);
 
 #endif

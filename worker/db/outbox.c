@@ -90,6 +90,12 @@ static const char lock_lanes_sql[] =
     "  JOIN unnest($1::text[], $2::text[]) AS w (team_id, target) USING (team_id, target)"
     " ORDER BY l.team_id, l.target FOR UPDATE OF l";
 
+bool outbox_lock_lanes(struct pg *pg, struct pg_array *teams, struct pg_array *targets,
+                       struct error *err)
+{
+    return exec_arrays(pg, lock_lanes_sql, (struct pg_array *[]){teams, targets}, 2, NULL, err);
+}
+
 /* Into a channel a message a second; what is none has only its method's limit. */
 #define PACE(row)                                                                                  \
     "CASE WHEN " row ".kind IN ('response', 'reaction', 'delete') THEN interval '0'"               \

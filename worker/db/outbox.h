@@ -58,6 +58,11 @@ struct outbox_new {
 /* Inside the caller's transaction; NOTIFYs deliver when it made any. */
 bool outbox_add(struct pg *pg, const struct outbox_new *rows, size_t count, struct error *err);
 
+/* Inside the caller's transaction, before it touches the digests whose replies it will add: lanes
+ * come first everywhere. Two arrays of text, equally long. */
+bool outbox_lock_lanes(struct pg *pg, struct pg_array *teams, struct pg_array *targets,
+                       struct error *err);
+
 struct outbox_work { /* strings are owned */
     int64_t outbox_id;
     char *claim_token;

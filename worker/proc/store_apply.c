@@ -1,7 +1,8 @@
 /*
  * The order of the statements is the same in every transaction (identities, teams, channels,
- * members, new messages, others, reactions, news, triggers, the dead), and rows are sorted within
- * each, so that stores working side by side wait for one another and seldom deadlock.
+ * members, new messages, others, reactions, what deletions take with them, news, triggers, the
+ * dead), and rows are sorted within each, so that stores working side by side wait for one another
+ * and seldom deadlock.
  */
 #include "proc/store_apply.h"
 
@@ -235,10 +236,10 @@ static bool apply_messages(struct store_apply *a, struct store_counts *counts, s
     size_t n;
     const struct message_change *messages = fold_messages(a->fold, &n);
 
+    db_messages_reset(a->rows);
     if (n == 0) {
         return true;
     }
-    db_messages_reset(a->rows);
     for (size_t i = 0; i < n; i++) {
         const struct message_change *m = &messages[i];
 
@@ -382,7 +383,8 @@ static bool apply_range(struct store_apply *apply, const struct store_item *item
 
     if (!pg_begin(apply->pg, err) || !claim_news(apply, err) || !apply_roster(apply, err) ||
         !apply_messages(apply, counts, err) || !acknowledge(apply, err) ||
-        !apply_news(apply, counts, err) || !apply_triggers(apply, items, n, counts, err)) {
+        !db_messages_blank(apply->pg, apply->rows, err) || !apply_news(apply, counts, err) ||
+        !apply_triggers(apply, items, n, counts, err)) {
         goto fail;
     }
     counts->dead = apply->ndead;
