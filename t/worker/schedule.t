@@ -380,8 +380,9 @@ for my $case ([ 'INSERT ON study.firing', 'the firing' ], [ 'UPDATE ON study.sch
         sleep 0.05 + rand 0.1;
     }
     cmp_ok($kills, '>', 10, "$kills were killed (seed $seed)");
-    wait_for { !value(q{SELECT count(*) FROM study.firing WHERE state IN ('waiting', 'collecting')})
-        && !value(q{SELECT count(*) FROM study.schedule WHERE next_at <= now()}) } 60, 'everything to settle';
+    # in one look: between two, what was due becomes what waits
+    wait_for { value(q{SELECT NOT EXISTS (SELECT FROM study.firing WHERE state IN ('waiting', 'collecting'))
+        AND NOT EXISTS (SELECT FROM study.schedule WHERE next_at <= now())}) } 60, 'everything to settle';
     $_->stop for @workers;
 
     is(value(q{SELECT count(*) FROM (SELECT fire_at - lag(fire_at) OVER (PARTITION BY schedule_id ORDER BY fire_at) AS gap FROM study.firing) g
