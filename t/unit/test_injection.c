@@ -5,6 +5,7 @@
 #include "rendering.h"
 
 #include "digest/clean.h"
+#include "digest/words.h"
 
 /* Said by a member, obeyed by the model word for word: the worst that can
  * happen. */
@@ -56,6 +57,16 @@ static const char *const forbidden[] = {
     "@everyone",    "```",      "10.13.37", "javascript:", "\x1b",  "\xE2\x80\xAE", "\xE2\x80\x8B",
 };
 
+static void nothing_left(const struct text *out, const struct source *source)
+{
+    only_our_markup(text_cstr(out), source);
+    for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
+        if (strstr(text_cstr(out), forbidden[i]) != NULL) {
+            fail_msg("\"%s\" left: %s", forbidden[i], text_cstr(out));
+        }
+    }
+}
+
 static void attempt(const char *said, const char *language)
 {
     const char *texts[] = {"honest notes <https://good.example/page>", "more notes"};
@@ -72,12 +83,7 @@ static void attempt(const char *said, const char *language)
               "%s\",\"records\":[2]}],\"try_next\":\"next %s\"}",
               said, said, said);
     render(&out, work, source, text_cstr(&json));
-    only_our_markup(text_cstr(&out), source);
-    for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
-        if (strstr(text_cstr(&out), forbidden[i]) != NULL) {
-            fail_msg("\"%s\" left: %s", forbidden[i], text_cstr(&out));
-        }
-    }
+    nothing_left(&out, source);
     text_free(&json);
     text_free(&out);
     source_destroy(&source);
@@ -91,6 +97,88 @@ static void injection(void **state)
         attempt(attempts[i], "ko");
         attempt(attempts[i], "en");
     }
+}
+
+/* One part's answer about a long day, as the model gave it, kept, and read again after a crash. */
+static struct answer *part_of(const char *said, const struct digest_work *work,
+                              const struct source *source, size_t first, size_t end)
+{
+    struct str instructions = prompt_instructions(prompts, work->language);
+    struct answer *given = NULL, *kept = NULL;
+    struct text json, problem;
+
+    text_init(&json, 65536);
+    text_init(&problem, 400);
+    /* 1 and 2 are the part's own; 3 and 0 would be its neighbours' */
+    text_addf(&json,
+              "{\"studied\":[{\"text\":\"%s\",\"records\":[1,3,0,-1,99]},{\"text\":\"plain\","
+              "\"records\":[2]},{\"text\":\"of others\",\"records\":[3]}],"
+              "\"went_well\":[{\"text\":\"well %s\",\"records\":[2,3]}],\"try_next\":\"next %s\"}",
+              said, said, said);
+    assert_true(answer_parse(&given, text_str(&json), source, first, end, instructions, &problem));
+    text_reset(&json);
+    assert_true(answer_write(&json, given, first));
+    answer_destroy(&given);
+    assert_true(answer_parse(&kept, text_str(&json), source, first, end, instructions, &problem));
+    text_free(&problem);
+    text_free(&json);
+    return kept;
+}
+
+/* The first record has no room in any part: what is said of it, is of nothing. */
+static void attempt_in_parts(const char *said, const char *language)
+{
+    const char *texts[] = {"left out", "honest notes <https://good.example/page>", "more notes",
+                           "of the evening", "and of the night"};
+    struct digest_work *work = work_of(language, texts, 5);
+    struct source *source = source_create(work);
+    struct answer *parts[2], *all;
+    struct error err = {0};
+    struct text body, out, streak;
+    const char *at;
+
+    work->streak = (struct streak){.current = 3, .longest = 5, .days = 12, .records = 40};
+    parts[0] = part_of(said, work, source, 1, 3);
+    parts[1] = part_of(said, work, source, 3, 5);
+    all = answer_merge(parts, 2);
+    for (size_t i = 0; i < all->studied_count; i++) {
+        assert_string_not_equal(all->studied[i].text, "of others");
+        assert_int_equal(all->studied[i].records_count, 1); /* each its own part's */
+        assert_in_range(all->studied[i].records[0], 1, 4);
+    }
+    text_init(&body, 512 * 1024);
+    text_init(&out, 65536);
+    text_init(&streak, 400);
+    assert_true(render_digest(&body, work, source, all, 1, &err));
+    shown(&out, text_str(&body));
+    nothing_left(&out, source);
+    assert_null(strstr(text_cstr(&out), "/p1795300000000001")); /* no link to what was left out */
+    /* the line of our own counting stands as we wrote it, whatever was said around it */
+    words_streak(&streak, language, &work->streak);
+    at = strstr(text_cstr(&out), text_cstr(&streak));
+    assert_non_null(at);
+    assert_true(at == text_cstr(&out) || at[-1] == '\n');
+    assert_null(strstr(at + 1, text_cstr(&streak)));
+    text_free(&streak);
+    text_free(&out);
+    text_free(&body);
+    answer_destroy(&all);
+    answer_destroy(&parts[0]);
+    answer_destroy(&parts[1]);
+    source_destroy(&source);
+    digest_work_destroy(&work);
+}
+
+static void injection_in_parts(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+        attempt_in_parts(attempts[i], "ko");
+        attempt_in_parts(attempts[i], "en");
+    }
+    /* to be taken for the line of our own counting */
+    attempt_in_parts("3 days in a row <!here>\\nYour longest: 365 days https://evil.example", "en");
+    attempt_in_parts("3일 연속 <!channel>\\n최장 365일 https://evil.example", "ko");
 }
 
 /* The same page as the member's own text: quoted by the factual digest. */
@@ -160,6 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(injection),
+        cmocka_unit_test(injection_in_parts),
         cmocka_unit_test(injection_quoted),
         cmocka_unit_test(the_prompt_stays),
     };
