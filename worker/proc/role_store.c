@@ -7,6 +7,10 @@
  * work and nothing else: every application is idempotent. Nothing is fetched while the database is
  * away, since what lies in the list is safer there than in our hands. While a transaction waits,
  * the lease is renewed at a third of its time.
+ *
+ * A batch costs Redis two writes to its append-only file and PostgreSQL one, however small it is,
+ * on a disk that nginx' pushes wait for, too. So after a small one the next is fetched no sooner
+ * than GATHER_MS after it: what comes alone is stored at once, what comes often is stored together.
  */
 #include <errno.h>
 #include <poll.h>
@@ -30,6 +34,8 @@
 #define RETRY_BASE_MS   100
 #define RETRY_MAX_MS    5000
 #define BROKEN_MS       10000 /* an operator must act: slowly */
+#define GATHER_MS       10
+#define GATHER_ENOUGH   64    /* elements: there is a backlog */
 #define DEAD_LOGGED_MAX 5     /* lines a batch */
 
 struct server {
@@ -46,6 +52,7 @@ struct store {
     struct event_rules rules;
     int64_t lease_ms, poll_ms;
     int stop_fd;
+    size_t enough; /* elements of a batch behind which more will be waiting */
 
     struct server servers[SERVERS_MAX];
     size_t nservers;
@@ -298,13 +305,20 @@ static enum done store_batch(struct store *s, struct server *server, const struc
 
 /* --- the loop ------------------------------------------------------------------------------- */
 
-enum turn { TURN_IDLE, TURN_WORKED, TURN_STOP, TURN_MISCONFIGURED };
+enum turn { TURN_IDLE, TURN_CALM, TURN_WORKED, TURN_STOP, TURN_MISCONFIGURED };
+
+/* What comes before the list of events is served at once: it says nothing of their backlog. */
+static bool is_calm(const struct store *s, const struct batch *batch)
+{
+    return batch->list == QUEUE_PENDING && batch->count < s->enough;
+}
 
 static enum turn serve(struct store *s, struct server *server)
 {
     struct error err = {0};
     struct batch *batch;
     size_t moved = 0;
+    bool calm;
 
     if (clock_boot_ms() < server->retry_at_ms) {
         return TURN_IDLE;
@@ -327,7 +341,11 @@ static enum turn serve(struct store *s, struct server *server)
     if (batch->count == 0) {
         return TURN_IDLE;
     }
-    return store_batch(s, server, batch) == DONE_STOP ? TURN_STOP : TURN_WORKED;
+    calm = is_calm(s, batch);
+    if (store_batch(s, server, batch) == DONE_STOP) {
+        return TURN_STOP;
+    }
+    return calm ? TURN_CALM : TURN_WORKED;
 
 fail:
     if (err.kind == ERROR_INTERRUPTED) {
@@ -388,8 +406,8 @@ static enum turn turn(struct store *s)
         if (one == TURN_STOP || one == TURN_MISCONFIGURED) {
             return one;
         }
-        if (one == TURN_WORKED) {
-            result = TURN_WORKED;
+        if (one > result) {
+            result = one;
         }
         is_unsafe = is_unsafe || queue_is_unsafe(s->servers[i].queue);
     }
@@ -406,6 +424,8 @@ static bool open_servers(struct store *s, const struct config *config, struct er
         .elements = config_int(config, "store", "batch_events"),
         .bytes = config_int(config, "store", "batch_bytes"),
     };
+
+    s->enough = limits.elements < GATHER_ENOUGH ? limits.elements : GATHER_ENOUGH;
 
     for (size_t i = 0; i < n && i < SERVERS_MAX; i++) {
         if (!queue_create(&s->servers[i].queue, config, addresses[i], err)) {
@@ -466,6 +486,7 @@ int role_store(const struct role *role)
         goto fail;
     }
     while (signals_check() == STOP_NOT) {
+        int64_t start_ms = clock_boot_ms();
         enum turn result = turn(&s);
 
         if (result == TURN_MISCONFIGURED) {
@@ -477,6 +498,8 @@ int role_store(const struct role *role)
         }
         if (result == TURN_IDLE) {
             wait_for_work(&s);
+        } else if (result == TURN_CALM) {
+            rest(&s, start_ms + GATHER_MS - clock_boot_ms());
         }
     }
 
