@@ -101,21 +101,23 @@ static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct s
 #define MEMBER                                                                                     \
     "team_id, user_id, digests AND consent <> 'no' AND (COALESCE(standing, 'person') = 'person'"   \
     " OR (standing = 'external' AND $22)) AS wanted"
-#define THEIRS "($4 IS NULL OR team_id = $4)"
+#define WALK(theirs)                                                                               \
+    "(SELECT " MEMBER " FROM study.member WHERE $15 IS NULL"                                       \
+    "  AND (team_id, user_id) > ($6, $7) AND " theirs " ORDER BY team_id, user_id LIMIT $8)"       \
+    " UNION ALL"                                                                                   \
+    " (SELECT m.* FROM unnest($15::text::text[]) AS z (name) CROSS JOIN LATERAL ("                 \
+    "   SELECT " MEMBER " FROM study.member"                                                       \
+    "   WHERE COALESCE(time_zone, '') = z.name"                                                    \
+    "    AND COALESCE(digest_time, '24:00'::time) = COALESCE($16::text::time, '24:00'::time)"      \
+    "    AND (COALESCE(time_zone, ''), COALESCE(digest_time, '24:00'::time), team_id, user_id)"    \
+    "     > (z.name, COALESCE($16::text::time, '24:00'::time), $6, $7) AND " theirs                \
+    "   ORDER BY team_id, user_id LIMIT $8) m"                                                     \
+    "  ORDER BY team_id, user_id LIMIT $8)"
 
 static const char slice_sql[] =
     "WITH slice AS MATERIALIZED ("
-    "  (SELECT " MEMBER " FROM study.member WHERE $15 IS NULL"
-    "    AND (team_id, user_id) > ($6, $7) AND " THEIRS "   ORDER BY team_id, user_id LIMIT $8)"
-    "  UNION ALL"
-    "  (SELECT m.* FROM unnest($15::text::text[]) AS z (name) CROSS JOIN LATERAL ("
-    "    SELECT " MEMBER " FROM study.member"
-    "    WHERE COALESCE(time_zone, '') = z.name"
-    "     AND COALESCE(digest_time, '24:00'::time) = COALESCE($16::text::time, '24:00'::time)"
-    "     AND (COALESCE(time_zone, ''), COALESCE(digest_time, '24:00'::time), team_id, user_id)"
-    "      > (z.name, COALESCE($16::text::time, '24:00'::time), $6, $7) AND " THEIRS
-    "    ORDER BY team_id, user_id LIMIT $8) m"
-    "   ORDER BY team_id, user_id LIMIT $8)),"
+    /* one plan for both: with OR the members of one workspace would be looked for among all */
+    WALK("$4 IS NULL") " UNION ALL " WALK("team_id = $4") "),"
     " records AS MATERIALIZED ("
     "  SELECT nextval('study.digest_digest_id_seq') AS digest_id, s.team_id, s.user_id,"
     "   r.channels, r.stamps"
