@@ -381,6 +381,13 @@ static void statements_are_prepared_once(void **state)
     assert_true(prepared(pg, twice_sql, 4, &made, &others, &err));
     assert_int_equal(made, 8);
     assert_int_equal(others, 1);
+
+    /* One that we do not know of has the name. */
+    pg_disconnect(pg);
+    assert_true(pg_script(pg, "PREPARE \"0\" AS SELECT 1", &err));
+    assert_true(prepared(pg, twice_sql, 5, &made, &others, &err));
+    assert_int_equal(made, 10);
+    assert_int_equal(others, 1);
     pg_destroy(&pg);
 }
 

@@ -99,6 +99,7 @@ void pg_disconnect(struct pg *pg)
         PQfinish(pg->conn);
         pg->conn = NULL;
         pg->nprepared = 0;
+        pg->prepared_until_ms = 0;
     }
 }
 
@@ -439,11 +440,13 @@ static bool prepare(struct pg *pg, const char *sql, const struct pg_args *args, 
     PGresult *raw;
     int n = 0;
 
-    if (pg->nprepared > 0 && clock_boot_ms() >= pg->prepared_until_ms) {
+    /* Also where we know of none: one may be there that an answer was lost of. */
+    if (clock_boot_ms() >= pg->prepared_until_ms) {
         if (!run_plain(pg, WAY_ONCE, "DEALLOCATE ALL", err)) {
             return false;
         }
         pg->nprepared = 0;
+        pg->prepared_until_ms = clock_boot_ms() + PREPARED_MS;
     }
     while (n < pg->nprepared && pg->prepared[n] != sql) {
         n++;
@@ -459,9 +462,6 @@ static bool prepare(struct pg *pg, const char *sql, const struct pg_args *args, 
         return false;
     }
     PQclear(raw);
-    if (n == 0) {
-        pg->prepared_until_ms = clock_boot_ms() + PREPARED_MS;
-    }
     pg->prepared[pg->nprepared++] = sql;
     return true;
 }
