@@ -286,6 +286,15 @@ subtest 'two servers' => sub {
     waitpid $pid, 0;
     is($?, 0, 'which answers in the end');
     ok(decode_json(slurp("$dir/two") =~ /^(\{.*\})$/m)->{stored}, 'then all of it is stored');
+
+    my $admin = $store->redis->client;
+    my (undef, $most) = $admin->config_get('maxmemory');
+    $admin->config_set(maxmemory => 1);
+    $slack->say(team => $TEAM, channel => 'C0FULL', user => 'U0P001', text => 'for the second', ts => ts(500));
+    my ($full) = fill('C0FULL');
+    $admin->config_set(maxmemory => $most);
+    is($full, 0, 'where the first is full the second is filled');
+    is($store->value(q{SELECT count(*) FROM study.message WHERE text = 'for the second'}), 1, '... and it is stored');
     $worker->stop;
     $second->stop;
 };

@@ -34,13 +34,17 @@ static bool interrupted(const struct feed *feed, struct error *err)
     return *feed->stop != 0 && !error_set(err, ERROR_INTERRUPTED, "interrupted");
 }
 
+/* The one in hand comes last: it may well answer, and yet take nothing (full, a replica). */
 static bool choose(struct feed *feed, struct error *err)
 {
     struct queue_lengths lengths;
+    size_t first = feed->now != NULL ? (size_t)(feed->now - feed->servers) + 1 : 0;
 
     for (size_t i = 0; i < feed->count; i++) {
-        if (queue_lengths(feed->servers[i].queue, &lengths, err)) {
-            feed->now = &feed->servers[i];
+        struct server *server = &feed->servers[(first + i) % feed->count];
+
+        if (queue_lengths(server->queue, &lengths, err)) {
+            feed->now = server;
             return true;
         }
     }
