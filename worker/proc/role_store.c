@@ -52,7 +52,7 @@ struct store {
     struct event_rules rules;
     int64_t lease_ms, poll_ms;
     int stop_fd;
-    size_t enough; /* elements of a batch behind which more will be waiting */
+    size_t enough, enough_bytes; /* of a batch behind which more will be waiting */
 
     struct server servers[SERVERS_MAX];
     size_t nservers;
@@ -310,7 +310,12 @@ enum turn { TURN_IDLE, TURN_CALM, TURN_WORKED, TURN_STOP, TURN_MISCONFIGURED };
 /* What comes before the list of events is served at once: it says nothing of their backlog. */
 static bool is_calm(const struct store *s, const struct batch *batch)
 {
-    return batch->list == QUEUE_PENDING && batch->count < s->enough;
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        bytes += batch->elements[i].len;
+    }
+    return batch->list == QUEUE_PENDING && batch->count < s->enough && bytes < s->enough_bytes;
 }
 
 static enum turn serve(struct store *s, struct server *server)
@@ -426,7 +431,7 @@ static bool open_servers(struct store *s, const struct config *config, struct er
     };
 
     s->enough = limits.elements < GATHER_ENOUGH ? limits.elements : GATHER_ENOUGH;
-
+    s->enough_bytes = limits.bytes / 2; /* the next element may have been too large for the rest */
     for (size_t i = 0; i < n && i < SERVERS_MAX; i++) {
         if (!queue_create(&s->servers[i].queue, config, addresses[i], err)) {
             return false;
