@@ -319,6 +319,7 @@ static void count_tick(void *arg)
 
 static const char twice_sql[] = "SELECT 2 * $1, (SELECT count(*) FROM pg_prepared_statements)";
 static const char inverse_sql[] = "SELECT 100 / $1";
+static const char all_sql[] = "SELECT * FROM wide WHERE $1 = 0";
 
 /* Gives what the statement makes of n. */
 static bool prepared(struct pg *pg, const char *sql, int64_t n, int64_t *made, int64_t *others,
@@ -375,6 +376,16 @@ static void statements_are_prepared_once(void **state)
     assert_int_equal(pg_verdict(&err), PG_RETRY);
     assert_true(prepared(pg, twice_sql, 3, &made, &others, &err));
     assert_int_equal(made, 6);
+
+    /* A migration made its columns others. */
+    assert_true(pg_script(pg, "CREATE TABLE wide AS SELECT 7 AS n", &err));
+    assert_true(prepared(pg, all_sql, 0, &made, &others, &err));
+    assert_true(pg_script(pg, "ALTER TABLE wide ALTER n TYPE bigint", &err));
+    assert_false(prepared(pg, all_sql, 0, &made, &others, &err));
+    assert_string_equal(err.code, "0A000");
+    assert_int_equal(pg_verdict(&err), PG_RETRY);
+    assert_true(prepared(pg, all_sql, 0, &made, &others, &err));
+    assert_int_equal(made, 7);
 
     /* Another connection knows none. */
     pg_disconnect(pg);

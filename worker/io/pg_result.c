@@ -150,6 +150,7 @@ enum pg_verdict pg_verdict(const struct error *err)
         "25006",          /* read-only: a standby, or on its way */
         "25P02", "25P03", /* the transaction is gone */
         "26000",          /* a prepared statement is: it is made anew */
+        "0A000",          /* its columns are others since a migration: likewise */
     };
     static const char *const input[] = {
         "22",    /* data exceptions */
