@@ -122,6 +122,17 @@ $other->disconnect;
 ($status, $said) = migrate('study_owner', 'broken');
 is($status, 0, 'with the obstacle gone it goes through') or diag $said;
 
+my $reader = $pg->dbh('broken');
+$reader->begin_work;
+$reader->do('SELECT FROM study.member_day');
+($status, $said) = migrate('study_owner', 'broken');
+is($status >> 8, 1, 'who reads for long is not waited for');
+like($said, qr/lock timeout/, '... which is said');
+$reader->rollback;
+$reader->disconnect;
+($status, $said) = migrate('study_owner', 'broken');
+is($status, 0, '... and afterwards it goes through') or diag $said;
+
 ($status, $said) = migrate('study_owner', 'nosuch');
 is($status >> 8, 1, 'no such database fails');
 like($said, qr/database "nosuch" does not exist/, '... with the reason');

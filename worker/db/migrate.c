@@ -123,12 +123,17 @@ fail:
 
 /* ---- changing things ---- */
 
+/* Whoever uses the table next stands in line behind a lock that is waited for: workers that are at
+ * it do not wait for as long as a dump reads. */
+static const char patience_sql[] = "SET LOCAL lock_timeout = '10s'";
+
 static bool in_transaction(struct pg *pg, const struct embedded_file *file, bool record,
                            struct error *err)
 {
     struct pg_args *args = pg_args_create();
 
-    bool ok = pg_begin(pg, err) && pg_script(pg, file->data, err);
+    bool ok = pg_begin(pg, err) && pg_script(pg, patience_sql, err) &&
+              pg_script(pg, file->data, err);
     if (ok && record) {
         pg_arg_cstr(args, file->name);
         pg_arg_bytes(args, (struct str){file->data, file->len});
