@@ -217,11 +217,13 @@ sub run_bullmq {
     my $home = npm_program('bullmq', "$HERE/bullmq");
     empty();
     $redis->client->acl(qw(setuser default on nopass ~* &* +@all));
+    # it is added to, and would say of this round what it said of the last
+    my $go = "$dir/bullmq.log";
+    unlink $go;
     my $proc = StudyTest::Proc->start(
-        name => 'bullmq', dir => $home, log => "$dir/bullmq.log",
+        name => 'bullmq', dir => $home, log => $go,
         cmd => [ 'node', 'worker.mjs', $redis->socket, $postgres->socket, $count, $padding ],
     );
-    my $go = "$dir/bullmq.log";
     $proc->ready(sub { slurp($go) =~ /^ready$/m }, 120);
     my $result = measure($count, [ sub { $proc->pid }, sub { backends('bullmq') }, sub { $redis->pid } ], sub {
         $proc->signal('USR2');
