@@ -76,7 +76,7 @@ my $pending = 'study:{ingest}:pending';
     ok(!refused($worker, @$_), "worker may: @$_") for @yes;
 
     my $run = sub { my ($script, @key) = @_; return ('EVALSHA', $worker->script_load($script), scalar @key, @key) };
-    ok(!refused($worker, $run->('return redis.call("LMOVE", KEYS[1], KEYS[1], "LEFT", "LEFT")', $pending)), 'worker may: LMOVE in a script');
+    ok(!refused($worker, $run->('return redis.call("SORT", KEYS[1], "BY", "nosort", "STORE", KEYS[1])', $pending)), 'worker may: SORT in a script');
 
     my @no = (
         [ 'LPOP', 'other' ], [ 'SET', 'other', 1 ], [ 'FLUSHALL' ], [ 'FLUSHDB' ], [ 'KEYS', '*' ],
@@ -91,9 +91,10 @@ my $pending = 'study:{ingest}:pending';
 
 # Neither more nor less than the scripts and the worker's own commands need.
 {
-    my %needed = map { $_ => 1 } qw(script|load evalsha blmove llen lindex zcard info bgrewriteaof ping select);
+    my %needed = map { $_ => 1 } qw(script|load evalsha blmove llen lindex lrange zcard info bgrewriteaof ping select);
     for my $script (glob root_dir() . '/worker/ingest/*.lua') {
-        $needed{ lc $_ } = 1 for slurp($script) =~ /redis\.p?call\('(\w+)'/g;
+        my $source = slurp($script);
+        $needed{ lc($1) . ($1 eq 'MEMORY' ? "|\L$2" : '') } = 1 while $source =~ /redis\.p?call\('(\w+)'(?:, '(\w+)')?/g;
     }
     my ($line) = slurp(root_dir() . '/conf/redis-study.conf') =~ /^(user study-worker .*)$/m;
     my @granted = $line =~ /\+(\S+)/g;
@@ -130,7 +131,7 @@ is($redis->client->llen($pending), $before + 50, 'kill -9 loses nothing that was
 {
     my $worker = $redis->client('study-worker');
     my $moved = $worker->script_load(
-        'redis.call("LMOVE", KEYS[1], KEYS[2], "LEFT", "RIGHT") redis.call("INCRBY", KEYS[3], 7)'
+        'redis.call("SORT", KEYS[1], "BY", "nosort", "LIMIT", 0, 1, "STORE", KEYS[2]) redis.call("LTRIM", KEYS[1], 1, -1) redis.call("INCRBY", KEYS[3], 7)'
     );
     $redis->client->rpush('study:{ingest}:pending', 'x', 'y');
     my $length = $redis->client->llen($pending);
@@ -139,6 +140,7 @@ is($redis->client->llen($pending), $before + 50, 'kill -9 loses nothing that was
     $redis->crash;
     $redis->restart;
     is($redis->client->llen($pending), $length - 1, 'after a crash: what a script popped stays popped');
+    is($redis->client->llen('study:{ingest}:suspect'), 1, '... and is where it was put');
     is($redis->client->get($_), $was{$_}, "... $_") for keys %was;
     unlike(slurp($redis->log), qr/CRITICAL/, '... and the log has no complaint');
 }

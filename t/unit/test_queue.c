@@ -19,6 +19,40 @@ static void moves_a_batch(void **state)
     assert_null(q);
 }
 
+static void acks_with_the_next_fetch(void **state)
+{
+    struct queue *q = create();
+    struct error err;
+
+    (void)state;
+    limits(q, 20000, 3, 1 << 20);
+    push("pending", 1, 6);
+    assert_batch(fetch(q), QUEUE_PENDING, 1, 3);
+    queue_ack_with_fetch(q);
+    assert_int_equal(NUMBER("ZCARD", P "leases"), 1);
+    COMMAND("SCRIPT", "FLUSH"); /* all of it is sent again */
+    assert_batch(fetch(q), QUEUE_PENDING, 4, 6);
+    assert_int_equal(NUMBER("ZCARD", P "leases"), 1);
+    assert_int_equal(NUMBER("GET", P "popped"), 6);
+    queue_ack_with_fetch(q);
+    assert_true(queue_settle(q, &err));
+    assert_nothing_left();
+    queue_ack_with_fetch(q); /* nothing in hand: nothing happens */
+    assert_int_equal(fetch(q)->count, 0);
+    assert_int_equal(queue_lost(q), 0);
+
+    limits(q, 100, 3, 1 << 20);
+    push("pending", 7, 9);
+    assert_batch(fetch(q), QUEUE_PENDING, 7, 9);
+    queue_ack_with_fetch(q);
+    server_sleep_ms(150);
+    assert_int_equal(reap(q), 3);
+    assert_batch(fetch(q), QUEUE_SUSPECT, 7, 7);
+    assert_int_equal(queue_lost(q), 1);
+    assert_int_equal(queue_lost(q), 0);
+    queue_destroy(&q);
+}
+
 static void serves_control_and_suspects_first(void **state)
 {
     struct queue *q = create();
@@ -55,33 +89,37 @@ static void bounds_a_batch_by_count(void **state)
     queue_destroy(&q);
 }
 
-/* By bytes, at least one; and what was taken too much goes back in its order. */
+/* Never more than the limit, unless one alone is; nearly as much where it can
+ * be; in their order. */
 static void bounds_a_batch_by_bytes(void **state)
 {
-    static char big[3001];
+    enum { LIMIT = 65536, SMALL = 1000, BIG = 100000, COUNT = 200, BIG_AT = 120 };
+    static char element[BIG + 1];
     struct queue *q = create();
-    struct batch *batch;
-    static const size_t sizes[] = {10, 10, 3000, 10, 10, 10, 3000, 3000, 10};
-    static const size_t batches[] = {2, 1, 3, 1, 1, 1};
-    size_t at = 0;
+    size_t at = 0, batches = 0;
 
     (void)state;
-    limits(q, 20000, 512, 1000);
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        memset(big, 'a' + (int)i, sizes[i]);
-        big[sizes[i]] = '\0';
-        COMMAND("RPUSH", P "pending", big);
+    limits(q, 20000, 512, LIMIT);
+    for (int i = 0; i < COUNT; i++) {
+        int len = snprintf(element, sizeof(element), "%0*d", i == BIG_AT ? BIG : SMALL, i);
+
+        assert_int_equal(len, i == BIG_AT ? BIG : SMALL);
+        COMMAND("RPUSH", P "pending", element);
     }
-    for (size_t i = 0; i < sizeof(batches) / sizeof(batches[0]); i++) {
-        batch = fetch(q);
-        assert_int_equal(batch->count, batches[i]);
-        for (size_t k = 0; k < batch->count; k++, at++) {
-            assert_int_equal(batch->elements[k].len, sizes[at]);
-            assert_int_equal(batch->elements[k].data[0], 'a' + (int)at);
+    for (struct batch *batch; (batch = fetch(q))->count > 0; batches++) {
+        size_t bytes = 0;
+
+        for (size_t i = 0; i < batch->count; i++, at++) {
+            bytes += batch->elements[i].len;
+            assert_int_equal(strtol(batch->elements[i].data + batch->elements[i].len - 4, NULL, 10),
+                             at);
         }
+        assert_true(batch->count == 1 || bytes <= LIMIT);
         ack(q, true);
     }
-    assert_int_equal(NUMBER("GET", P "popped"), 9);
+    assert_int_equal(at, COUNT);
+    assert_in_range(batches, 5, 12);
+    assert_int_equal(NUMBER("GET", P "popped"), COUNT);
     assert_nothing_left();
     queue_destroy(&q);
 }
@@ -168,7 +206,8 @@ static void a_lease_ends_unless_renewed(void **state)
     queue_destroy(&other);
 }
 
-/* An element that takes its worker down: its neighbours are spared, itself it is marked. */
+/* An element that takes its worker down: its neighbours are spared, itself it
+ * is marked. */
 static void marks_who_crashes(void **state)
 {
     struct queue *other = create();
@@ -253,6 +292,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(moves_a_batch, flush),
+        cmocka_unit_test_setup(acks_with_the_next_fetch, flush),
         cmocka_unit_test_setup(serves_control_and_suspects_first, flush),
         cmocka_unit_test_setup(bounds_a_batch_by_count, flush),
         cmocka_unit_test_setup(bounds_a_batch_by_bytes, flush),

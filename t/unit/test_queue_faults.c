@@ -3,7 +3,8 @@
 
 #include "queue_server.h"
 
-/* --- replies that are lost: the server gets the command and its answer finds nobody --- */
+/* --- replies that are lost: the server gets the command and its answer finds
+ * nobody --- */
 
 /* kill() comes back before the server stands still. */
 static void stall(void)
@@ -15,7 +16,8 @@ static void stall(void)
     assert_true(WIFSTOPPED(status));
 }
 
-/* Until the server has seen what lay in its sockets: `command key` answers n. */
+/* Until the server has seen what lay in its sockets: `command key` answers n.
+ */
 static void go_on(const char *name, const char *key, int64_t n)
 {
     kill(server, SIGCONT);
@@ -100,6 +102,40 @@ static void a_lost_ack_is_settled(void **state)
     queue_destroy(&q);
 }
 
+/* The ack and the fetch after it are sent in one: lost, both of them are said
+ * again. */
+static void a_lost_ack_with_fetch_is_settled(void **state)
+{
+    struct queue *q = create();
+    struct batch *batch;
+    struct error err;
+
+    (void)state;
+    limits(q, 20000, 3, 1 << 20);
+    push("pending", 1, 6);
+    assert_batch(fetch(q), QUEUE_PENDING, 1, 3);
+    queue_ack_with_fetch(q);
+    /* never arrived */
+    server_stop(&server, SIGKILL);
+    assert_false(queue_fetch(q, &batch, &err));
+    start_server();
+    assert_int_equal(NUMBER("ZCARD", P "leases"), 1);
+    assert_batch(fetch(q), QUEUE_PENDING, 4, 6);
+    assert_int_equal(NUMBER("ZCARD", P "leases"), 1);
+    /* arrived, and the answers were lost */
+    push("pending", 7, 9);
+    queue_ack_with_fetch(q);
+    stall();
+    assert_false(queue_fetch(q, &batch, &err));
+    go_on("LLEN", P "pending", 0);
+    assert_batch(fetch(q), QUEUE_PENDING, 7, 9);
+    assert_int_equal(NUMBER("GET", P "popped"), 9);
+    ack(q, true);
+    assert_int_equal(queue_lost(q), 0); /* it was there in time, both times */
+    assert_nothing_left();
+    queue_destroy(&q);
+}
+
 static void a_lost_release_is_settled(void **state)
 {
     struct queue *q = create();
@@ -162,6 +198,7 @@ int main(void)
         cmocka_unit_test_setup(a_lost_fetch_is_repeated, flush),
         cmocka_unit_test_setup(a_stop_gives_back_what_a_lost_fetch_took, flush),
         cmocka_unit_test_setup(a_lost_ack_is_settled, flush),
+        cmocka_unit_test_setup(a_lost_ack_with_fetch_is_settled, flush),
         cmocka_unit_test_setup(a_lost_release_is_settled, flush),
         cmocka_unit_test_setup(drains_a_full_server, flush),
     };

@@ -153,7 +153,8 @@ static void commands_and_errors(void **state)
     assert_string_equal(err.code, "ERR");
     assert_null(strstr(err.text, "members text"));
 
-    /* An error reply leaves the connection in use; the database is the one asked for. */
+    /* An error reply leaves the connection in use; the database is the one asked
+     * for. */
     reply = COMMAND(r, "CLIENT", "INFO");
     assert_non_null(strstr(reply->str, " db=3 "));
     freeReplyObject(reply);
@@ -218,6 +219,46 @@ static void scripts(void **state)
     config_destroy(&c);
 }
 
+static void several_in_one_write(void **state)
+{
+    struct config *c = CONFIG("STUDY_REDIS_PASSWORD", "sesame");
+    struct redis *r = create(c, address);
+    struct redis_script count = {.name = "count", .source = "return redis.call('INCR', KEYS[1])"};
+    struct redis_script broken = {.name = "broken", .source = "return nosuch.x"};
+    const char *key[] = {"counted"}, *get[] = {"GET", "counted"}, *llen[] = {"LLEN", "counted"};
+    struct redis_request requests[] = {
+        {.argc = 2, .argv = get},  {.script = &count, .nkeys = 1, .argc = 1, .argv = key},
+        {.argc = 2, .argv = get},  {.script = &broken},
+        {.argc = 2, .argv = llen},
+    };
+    size_t n = sizeof(requests) / sizeof(requests[0]);
+    struct error err;
+
+    (void)state;
+    for (int i = 1; i <= 3; i++) {
+        char number[8];
+
+        assert_true(redis_pipeline(r, requests, n, &err));
+        snprintf(number, sizeof(number), "%d", i);
+        assert_int_equal(requests[0].reply->type, i == 1 ? REDIS_REPLY_NIL : REDIS_REPLY_STRING);
+        assert_int_equal(requests[1].reply->integer, i);
+        assert_string_equal(requests[2].reply->str, number); /* asked again behind the script */
+        assert_false(redis_refused(r, &requests[2], &err));
+        assert_true(redis_refused(r, &requests[3], &err));
+        assert_int_equal(err.kind, ERROR_REMOTE);
+        assert_non_null(strstr(err.text, "script broken"));
+        assert_true(redis_refused(r, &requests[4], &err));
+        assert_string_equal(err.code, "WRONGTYPE");
+        redis_requests_clear(requests, n);
+        assert_null(requests[0].reply);
+        if (i == 2) {
+            freeReplyObject(COMMAND(r, "SCRIPT", "FLUSH"));
+        }
+    }
+    redis_destroy(&r);
+    config_destroy(&c);
+}
+
 static void waiting_for_later(void **state)
 {
     struct config *c = CONFIG("STUDY_REDIS_PASSWORD", "sesame");
@@ -272,7 +313,8 @@ static void time_limit_and_interrupt(void **state)
     assert_null(redis_command(r, &err, 3, block, NULL));
     assert_int_equal(err.kind, ERROR_INTERRUPTED);
 
-    /* What must be put in order before the end goes on without the interrupt, at once. */
+    /* What must be put in order before the end goes on without the interrupt, at
+     * once. */
     redis_set_interrupt(r, -1);
     redisReply *reply = redis_command(r, &err, 1, (const char *[]){"PING"}, NULL);
     assert_non_null(reply);
@@ -408,7 +450,8 @@ static void tls_needs_a_hiredis_that_has_it(void **state)
 
 #ifdef STUDY_HIREDIS_SSL
 
-/* A CA, a certificate for the name "redis.test", and a server that asks us for one. */
+/* A CA, a certificate for the name "redis.test", and a server that asks us for
+ * one. */
 static void start_tls_server(pid_t *pid, char *port, size_t size)
 {
     char command[2000], log[64], cert[64], key[64], ca[64];
@@ -417,10 +460,14 @@ static void start_tls_server(pid_t *pid, char *port, size_t size)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     snprintf(command, sizeof(command),
-             "cd %s && exec >tls.log 2>&1 && openssl req -x509 -newkey rsa:2048 -nodes -days 2"
-             " -subj /CN=ca -keyout ca.key -out ca.crt && openssl req -newkey rsa:2048 -nodes"
-             " -subj /CN=redis -keyout s.key -out s.csr && printf 'subjectAltName=DNS:redis.test' >"
-             " ext && openssl x509 -req -in s.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2"
+             "cd %s && exec >tls.log 2>&1 && openssl req -x509 -newkey rsa:2048 "
+             "-nodes -days 2"
+             " -subj /CN=ca -keyout ca.key -out ca.crt && openssl req -newkey "
+             "rsa:2048 -nodes"
+             " -subj /CN=redis -keyout s.key -out s.csr && printf "
+             "'subjectAltName=DNS:redis.test' >"
+             " ext && openssl x509 -req -in s.csr -CA ca.crt -CAkey ca.key "
+             "-CAcreateserial -days 2"
              " -extfile ext -out s.crt",
              dir);
     assert_int_equal(system(command), 0);
@@ -553,6 +600,7 @@ int main(void)
         cmocka_unit_test(commands_and_errors),
         cmocka_unit_test(wrong_password),
         cmocka_unit_test(scripts),
+        cmocka_unit_test(several_in_one_write),
         cmocka_unit_test(waiting_for_later),
         cmocka_unit_test(time_limit_and_interrupt),
         cmocka_unit_test(a_closed_connection_is_made_anew),

@@ -197,13 +197,18 @@ bool queue_is_unsafe(const struct queue *queue)
 
 /* --- fetch, ack, release, renew, reap ------------------------------------------------------- */
 
+static void ack_call(const struct queue *q, const char *name, struct call *c)
+{
+    queue_call_key(c, name);
+    queue_call_key(c, q->keys[KEY_LEASES]);
+    queue_call_key(c, q->keys[KEY_CRASHES]);
+}
+
 static bool send_ack(struct queue *q, const char *name, bool *held, struct error *err)
 {
     struct call c = {0};
 
-    queue_call_key(&c, name);
-    queue_call_key(&c, q->keys[KEY_LEASES]);
-    queue_call_key(&c, q->keys[KEY_CRASHES]);
+    ack_call(q, name, &c);
     return call_flag(q, &script_ack, &c, held, err);
 }
 
@@ -221,50 +226,86 @@ static bool send_release(struct queue *q, enum queue_list list, const char *name
     return call_flag(q, &script_release, &c, held, err);
 }
 
-static bool settle(struct queue *q, struct error *err)
+static bool owes_ack(const struct queue *q)
 {
+    return q->owed == OWED_NEW_ACK || q->owed == OWED_ACK;
+}
+
+/* An ack that is sent again finds no lease because it arrived the first time. */
+static void ack_answered(struct queue *q, enum owed was, bool held)
+{
+    q->owed = OWED_NOTHING;
+    q->lost += was == OWED_NEW_ACK && !held;
+}
+
+bool queue_settle(struct queue *queue, struct error *err)
+{
+    enum owed was = queue->owed;
     bool held = false;
 
-    switch (q->owed) {
-    case OWED_NOTHING:
-        return true;
-    case OWED_ACK:
-        if (!send_ack(q, q->owed_name, &held, err)) {
+    if (owes_ack(queue)) {
+        queue->owed = OWED_ACK;
+        if (!send_ack(queue, queue->owed_name, &held, err)) {
             return false;
         }
-        break;
-    case OWED_RELEASE:
-        if (!send_release(q, q->owed_list, q->owed_name, &held, err)) {
+        ack_answered(queue, was, held);
+    } else if (was == OWED_RELEASE) {
+        if (!send_release(queue, queue->owed_list, queue->owed_name, &held, err)) {
             return false;
         }
-        break;
+        queue->owed = OWED_NOTHING;
     }
-    q->owed = OWED_NOTHING;
     return true;
 }
 
-static bool take_reply(struct queue *q, redisReply *reply, int64_t asked_ms, struct error *err)
+size_t queue_lost(struct queue *queue)
 {
-    redisReply *elements;
+    size_t lost = queue->lost;
 
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 ||
-        reply->element[0]->integer < 0 || reply->element[0]->integer > QUEUE_LISTS ||
-        reply->element[2]->type != REDIS_REPLY_ARRAY) {
-        freeReplyObject(reply);
-        return error_set(err, ERROR_REMOTE, "%s: unexpected answer of fetch", queue_name(q));
+    queue->lost = 0;
+    return lost;
+}
+
+static bool unexpected(const struct queue *q, struct error *err)
+{
+    return error_set(err, ERROR_REMOTE, "%s: unexpected answer of fetch", queue_name(q));
+}
+
+/* Takes the reply that the elements are in out of its request. */
+static bool take_replies(struct queue *q, struct redis_request *fetch,
+                         struct redis_request *pending, struct error *err)
+{
+    redisReply *said = fetch->reply, *elements;
+    struct redis_request *from = fetch;
+
+    if (said->type != REDIS_REPLY_ARRAY || said->elements != 3 || said->element[0]->integer < 0 ||
+        said->element[0]->integer > QUEUE_LISTS) {
+        return unexpected(q, err);
     }
-    if (reply->element[0]->integer == 0) {
-        freeReplyObject(reply);
+    if (said->element[0]->integer == 0) {
         return true;
     }
+    q->batch.list = (enum queue_list)(said->element[0]->integer - 1);
+    q->batch.marked = said->element[1]->integer == 1;
+    elements = said->element[2];
+    if (q->batch.list == QUEUE_PENDING) {
+        if (redis_refused(q->redis, pending, err)) {
+            return false;
+        }
+        from = pending;
+        elements = pending->reply;
+    }
+    if (elements->type != REDIS_REPLY_ARRAY) {
+        return unexpected(q, err);
+    }
+    if (elements->elements == 0) {
+        return true; /* its lease ended between the two: it has gone to suspect */
+    }
 
-    elements = reply->element[2];
-    q->reply = reply;
+    q->reply = from->reply;
+    from->reply = NULL;
     q->held = true;
-    q->batch.list = (enum queue_list)(reply->element[0]->integer - 1);
-    q->batch.marked = reply->element[1]->integer == 1;
     q->batch.count = elements->elements;
-    q->batch.renewed_ms = asked_ms;
     q->batch.elements = calloc(elements->elements, sizeof(struct str));
     if (q->batch.elements == NULL) {
         abort();
@@ -276,42 +317,72 @@ static bool take_reply(struct queue *q, redisReply *reply, int64_t asked_ms, str
     return true;
 }
 
+static void fetch_call(struct queue *q, struct call *c)
+{
+    for (int i = 0; i < QUEUE_LISTS; i++) {
+        queue_call_key(c, q->keys[i]);
+    }
+    for (int i = 0; i < QUEUE_LISTS; i++) {
+        queue_call_key(c, q->names[i]);
+    }
+    queue_call_key(c, q->keys[KEY_LEASES]);
+    queue_call_key(c, q->keys[KEY_CRASHES]);
+    queue_call_key(c, q->keys[KEY_POPPED]);
+    queue_call_int(c, q->limits.lease_ms);
+    queue_call_int(c, q->limits.elements);
+    queue_call_int(c, q->limits.bytes);
+    queue_call_int(c, QUEUE_CRASHES_MAX);
+}
+
+static struct redis_request script_request(struct redis_script *script, struct call *c)
+{
+    return (struct redis_request){script, c->nkeys, c->argc, c->argv, c->len, NULL};
+}
+
 bool queue_fetch(struct queue *queue, struct batch **batch, struct error *err)
 {
-    struct call c = {0};
-    int64_t asked = clock_boot_ms();
-    redisReply *reply;
+    const char *range[] = {"LRANGE", queue->names[QUEUE_PENDING], "0", "-1"};
+    struct call ack = {0}, fetch = {0};
+    struct redis_request requests[3], *acked = NULL, *fetched;
+    enum owed was = queue->owed;
+    size_t n = 0;
+    bool ok = false;
 
     drop_batch(queue);
     *batch = &queue->batch;
-    if (!settle(queue, err)) {
+    if (was == OWED_RELEASE && !queue_settle(queue, err)) {
         return false;
     }
-
-    for (int i = 0; i < QUEUE_LISTS; i++) {
-        queue_call_key(&c, queue->keys[i]);
+    if (owes_ack(queue)) {
+        queue->owed = OWED_ACK;
+        ack_call(queue, queue->owed_name, &ack);
+        acked = &requests[n];
+        requests[n++] = script_request(&script_ack, &ack);
     }
-    for (int i = 0; i < QUEUE_LISTS; i++) {
-        queue_call_key(&c, queue->names[i]);
-    }
-    queue_call_key(&c, queue->keys[KEY_LEASES]);
-    queue_call_key(&c, queue->keys[KEY_CRASHES]);
-    queue_call_key(&c, queue->keys[KEY_POPPED]);
-    queue_call_int(&c, queue->limits.lease_ms);
-    queue_call_int(&c, queue->limits.elements);
-    queue_call_int(&c, queue->limits.bytes);
-    queue_call_int(&c, QUEUE_CRASHES_MAX);
+    fetch_call(queue, &fetch);
+    fetched = &requests[n];
+    requests[n++] = script_request(&script_fetch, &fetch);
+    requests[n++] = (struct redis_request){.argc = 4, .argv = range};
 
+    queue->batch.renewed_ms = clock_boot_ms();
     queue->fetch_unsure = true;
-    reply = queue_call(queue, &script_fetch, &c, err);
-    if (reply == NULL) {
+    if (!redis_pipeline(queue->redis, requests, n, err)) {
+        error_wrap(err, "script %s", script_fetch.name);
         return false;
     }
-    queue->fetch_unsure = false;
-    return take_reply(queue, reply, asked, err);
+    if ((acked == NULL || !redis_refused(queue->redis, acked, err)) &&
+        !redis_refused(queue->redis, fetched, err)) {
+        if (acked != NULL) {
+            ack_answered(queue, was, acked->reply->integer == 1);
+        }
+        ok = take_replies(queue, fetched, fetched + 1, err);
+        queue->fetch_unsure = !ok;
+    }
+    redis_requests_clear(requests, n);
+    return ok;
 }
 
-/* The batch in hand is done with; `owed` is what may have to be said again about it. */
+/* The batch in hand is done with; `owed` is what has to be said (again) about it. */
 static void next_turn(struct queue *q, enum owed owed)
 {
     if (owed != OWED_NOTHING) {
@@ -341,6 +412,13 @@ bool queue_ack(struct queue *queue, bool *held, struct error *err)
     return sent;
 }
 
+void queue_ack_with_fetch(struct queue *queue)
+{
+    if (queue->held) {
+        next_turn(queue, OWED_NEW_ACK);
+    }
+}
+
 /* A fetch may have taken a batch that we never saw. */
 static bool release_unseen(struct queue *q, struct error *err)
 {
@@ -367,7 +445,7 @@ bool queue_release(struct queue *queue, bool *held, struct error *err)
     } else if (queue->fetch_unsure) {
         sent = release_unseen(queue, err);
     }
-    sent = sent && settle(queue, err);
+    sent = sent && queue_settle(queue, err);
     redis_set_interrupt(queue->redis, queue->interrupt);
     return sent;
 }

@@ -18,7 +18,7 @@
  * All moves are Lua scripts with allow-oom, so that a full Redis can be drained. Every call
  * connects if need be; a reply that was lost is settled by the next call: a fetch is repeated under
  * the same key and gives the same batch, an ack or release that may not have arrived is sent again
- * before the next fetch.
+ * with or before the next fetch.
  */
 #ifndef STUDY_INGEST_QUEUE_H
 #define STUDY_INGEST_QUEUE_H
@@ -78,6 +78,14 @@ bool queue_fetch(struct queue *queue, struct batch **batch, struct error *err);
  * fetch: do not repeat it.
  */
 bool queue_ack(struct queue *queue, bool *held, struct error *err);
+/*
+ * After COMMIT, where a fetch follows at once: the ack goes with it, for one round trip and one
+ * fsync of Redis in place of two. Where none follows after all: queue_settle.
+ */
+void queue_ack_with_fetch(struct queue *queue);
+bool queue_settle(struct queue *queue, struct error *err); /* sends what is owed */
+/* How many acks of queue_ack_with_fetch found their lease gone, since the last call. */
+size_t queue_lost(struct queue *queue);
 /* Gives the batch in hand back to the head of its list, uncounted. Owed like an ack on error. */
 bool queue_release(struct queue *queue, bool *held, struct error *err);
 /* Drops the batch in hand without a word to Redis: its lease is gone, or will end. */

@@ -17,7 +17,12 @@ struct peek {
     int64_t since_ms; /* waiting: when it was sent; else not before */
 };
 
-enum owed { OWED_NOTHING, OWED_ACK, OWED_RELEASE };
+enum owed {
+    OWED_NOTHING,
+    OWED_NEW_ACK, /* not sent yet; the others may have arrived */
+    OWED_ACK,
+    OWED_RELEASE
+};
 
 struct queue {
     struct redis *redis;
@@ -34,9 +39,10 @@ struct queue {
     struct batch batch;
     redisReply *reply; /* holds the batch's elements */
 
-    enum owed owed; /* what may not have arrived, and of which batch */
+    enum owed owed; /* and of which batch */
     enum queue_list owed_list;
     char *owed_name;
+    size_t lost; /* see queue_lost */
 
     struct peek peeks[QUEUE_FDS];
 };

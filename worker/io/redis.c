@@ -162,13 +162,10 @@ static bool parsed(struct redis *r, redisReply **reply, struct error *err)
     return true;
 }
 
-static redisReply *checked(struct redis *r, redisReply *reply, struct error *err)
+static void set_refused(const struct redis *r, const redisReply *reply, struct error *err)
 {
     char code[sizeof(err->code)];
 
-    if (reply->type != REDIS_REPLY_ERROR) {
-        return reply;
-    }
     /* "ERR unknown command 'X', with args beginning with: ..." would show an element. */
     char *args = strstr(reply->str, ", with args");
     if (args != NULL) {
@@ -176,10 +173,19 @@ static redisReply *checked(struct redis *r, redisReply *reply, struct error *err
     }
     snprintf(code, sizeof(code), "%.*s", (int)strcspn(reply->str, " "), reply->str);
     error_set_code(err, ERROR_REMOTE, code, "Redis %s: %.200s", r->name, reply->str);
+}
+
+static redisReply *checked(const struct redis *r, redisReply *reply, struct error *err)
+{
+    if (reply->type != REDIS_REPLY_ERROR) {
+        return reply;
+    }
+    set_refused(r, reply, err);
     freeReplyObject(reply);
     return NULL;
 }
 
+/* An error reply is a reply. */
 static redisReply *read_in(struct redis *r, int64_t deadline, struct error *err)
 {
     redisReply *reply = NULL;
@@ -189,7 +195,7 @@ static redisReply *read_in(struct redis *r, int64_t deadline, struct error *err)
             return NULL;
         }
         if (reply != NULL) {
-            return checked(r, reply, err);
+            return reply;
         }
         if (!fd_wait(r->context->fd, POLLIN, deadline, r->interrupt_fd, err)) {
             drop(r, err);
@@ -215,11 +221,13 @@ static redisReply *exchange(struct redis *r, struct error *err, int argc, const 
                             const size_t *argvlen)
 {
     int64_t deadline = clock_boot_ms() + r->timeout_ms;
+    redisReply *reply;
 
     if (!append(r, argc, argv, argvlen, err) || !write_out(r, deadline, err)) {
         return NULL;
     }
-    return read_in(r, deadline, err);
+    reply = read_in(r, deadline, err);
+    return reply != NULL ? checked(r, reply, err) : NULL;
 }
 
 /* ---- connecting ---- */
@@ -407,48 +415,150 @@ static bool script_load(struct redis *r, struct redis_script *script, struct err
     return true;
 }
 
-redisReply *redis_eval(struct redis *redis, struct redis_script *script, struct error *err,
-                       int nkeys, int argc, const char **argv, const size_t *argvlen)
+static bool is_error(const redisReply *reply, const char *code)
 {
-    const char *all[ARGS_INLINE];
+    size_t len = strlen(code);
+
+    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, code, len) == 0 &&
+           (reply->str[len] == ' ' || reply->str[len] == '\0');
+}
+
+static bool append_request(struct redis *r, const struct redis_request *request, struct error *err)
+{
+    const struct redis_script *script = request->script;
+    const char *all[ARGS_INLINE] = {"EVALSHA"};
     size_t lengths[ARGS_INLINE];
     char number[16];
-    redisReply *reply;
 
-    if (argc < 0 || argc > ARGS_INLINE - 3) {
-        error_set(err, ERROR_SYSTEM, "script %s: %d arguments", script->name, argc);
-        return NULL;
+    if (script == NULL) {
+        return append(r, request->argc, request->argv, request->argvlen, err);
     }
-    if (script->sha[0] == '\0' && !script_load(redis, script, err)) {
-        goto fail;
-    }
-    snprintf(number, sizeof(number), "%d", nkeys);
-    all[0] = "EVALSHA";
+    snprintf(number, sizeof(number), "%d", request->nkeys);
     all[1] = script->sha;
     all[2] = number;
-    for (int i = 0; i < argc; i++) {
-        all[3 + i] = argv[i];
-        lengths[3 + i] = argvlen != NULL ? argvlen[i] : strlen(argv[i]);
-    }
     for (int i = 0; i < 3; i++) {
         lengths[i] = strlen(all[i]);
     }
-    reply = redis_command(redis, err, argc + 3, all, lengths);
-    if (reply == NULL && err->kind == ERROR_REMOTE && strcmp(err->code, "NOSCRIPT") == 0) {
-        /* The server has been restarted. EVAL would do as well, but a worker needs no right to it.
-         */
-        if (!script_load(redis, script, err)) {
-            goto fail;
-        }
-        reply = redis_command(redis, err, argc + 3, all, lengths);
+    for (int i = 0; i < request->argc; i++) {
+        all[3 + i] = request->argv[i];
+        lengths[3 + i] = request->argvlen != NULL ? request->argvlen[i] : strlen(request->argv[i]);
     }
-    if (reply != NULL) {
-        return reply;
-    }
+    return append(r, request->argc + 3, all, lengths, err);
+}
 
-fail:
-    error_wrap(err, "script %s", script->name);
-    return NULL;
+static bool exchange_all(struct redis *r, struct redis_request *requests, size_t n,
+                         struct error *err)
+{
+    int64_t deadline = clock_boot_ms() + r->timeout_ms;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!append_request(r, &requests[i], err)) {
+            return false;
+        }
+    }
+    if (!write_out(r, deadline, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        requests[i].reply = read_in(r, deadline, err);
+        if (requests[i].reply == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Loads those not loaded before; with `again` those that the server says it does not know. */
+static bool load_scripts(struct redis *r, const struct redis_request *requests, size_t n,
+                         bool again, struct error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct redis_script *script = requests[i].script;
+
+        if (script == NULL) {
+            continue;
+        }
+        if (requests[i].argc < 0 || requests[i].argc > ARGS_INLINE - 3) {
+            return error_set(err, ERROR_SYSTEM, "script %s: %d arguments", script->name,
+                             requests[i].argc);
+        }
+        if ((again ? is_error(requests[i].reply, "NOSCRIPT") : script->sha[0] == '\0') &&
+            !script_load(r, script, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void redis_requests_clear(struct redis_request *requests, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (requests[i].reply != NULL) {
+            freeReplyObject(requests[i].reply);
+        }
+        requests[i].reply = NULL;
+    }
+}
+
+bool redis_refused(const struct redis *redis, const struct redis_request *request,
+                   struct error *err)
+{
+    if (request->reply->type != REDIS_REPLY_ERROR) {
+        return false;
+    }
+    set_refused(redis, request->reply, err);
+    if (request->script != NULL) {
+        error_wrap(err, "script %s", request->script->name);
+    }
+    return true;
+}
+
+bool redis_pipeline(struct redis *redis, struct redis_request *requests, size_t n,
+                    struct error *err)
+{
+    size_t from = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        requests[i].reply = NULL;
+    }
+    if (!ready(redis, err) || !load_scripts(redis, requests, n, false, err)) {
+        return false;
+    }
+    for (int round = 0; round < 2; round++) {
+        if (!exchange_all(redis, requests + from, n - from, err)) {
+            break;
+        }
+        while (from < n && !is_error(requests[from].reply, "NOSCRIPT")) {
+            from++;
+        }
+        /* The server has been restarted. EVAL would do as well, but a worker needs no right to it.
+         * Forgetting what was loaded a moment ago, it is left to the caller as the error it is. */
+        if (from == n || round == 1) {
+            return true;
+        }
+        if (!load_scripts(redis, requests + from, n - from, true, err)) {
+            break;
+        }
+        redis_requests_clear(requests + from, n - from);
+    }
+    redis_requests_clear(requests, n);
+    return false;
+}
+
+redisReply *redis_eval(struct redis *redis, struct redis_script *script, struct error *err,
+                       int nkeys, int argc, const char **argv, const size_t *argvlen)
+{
+    struct redis_request request = {script, nkeys, argc, argv, argvlen, NULL};
+
+    if (!redis_pipeline(redis, &request, 1, err)) {
+        error_wrap(err, "script %s", script->name);
+        return NULL;
+    }
+    if (redis_refused(redis, &request, err)) {
+        redis_requests_clear(&request, 1);
+        return NULL;
+    }
+    return request.reply;
 }
 
 bool redis_send(struct redis *redis, struct error *err, int argc, const char **argv,

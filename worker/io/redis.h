@@ -64,6 +64,27 @@ redisReply *redis_eval(struct redis *redis, struct redis_script *script, struct 
                        int nkeys, int argc, const char **argv, const size_t *argvlen);
 
 /*
+ * Several requests in one write, which Redis answers after one turn of its loop, and so after one
+ * fsync. False, and no replies: an I/O error, or one of redis_eval's. True: each has its reply, the
+ * caller's to free, which may be an error (redis_refused). A script that the server does not know is
+ * loaded, and everything from there on is sent again: what follows a script must bear repetition.
+ */
+struct redis_request {
+    struct redis_script *script; /* NULL: argv is a command; else the script's keys and arguments */
+    int nkeys;                   /* of a script */
+    int argc;
+    const char **argv;
+    const size_t *argvlen; /* NULL: NUL-terminated strings */
+    redisReply *reply;     /* out */
+};
+bool redis_pipeline(struct redis *redis, struct redis_request *requests, size_t n,
+                    struct error *err);
+void redis_requests_clear(struct redis_request *requests, size_t n); /* frees their replies */
+/* Whether the reply is an error: ERROR_REMOTE as redis_command has it. */
+bool redis_refused(const struct redis *redis, const struct redis_request *request,
+                   struct error *err);
+
+/*
  * For the blocking peek: send now, look later. redis_fd() polls readable when the reply has come.
  * redis_receive returns NULL with err->kind ERROR_NONE while there is none yet; it never waits. One
  * reply may be outstanding at a time.

@@ -265,7 +265,15 @@ static void lease_lost(const struct server *server)
              queue_name(server->queue));
 }
 
-static enum done store_batch(struct store *s, struct server *server, const struct batch *batch)
+/* Whether serve() comes back to this server at once, with nothing to wait for before. */
+static bool fetches_next(const struct store *s, bool calm)
+{
+    return !calm && s->nservers == 1 && clock_boot_ms() < s->pause_at_ms &&
+           signals_check() == STOP_NOT;
+}
+
+static enum done store_batch(struct store *s, struct server *server, const struct batch *batch,
+                             bool calm)
 {
     struct error err = {0};
     enum done done;
@@ -280,7 +288,9 @@ static enum done store_batch(struct store *s, struct server *server, const struc
     done = store_range(s, s->items, s->nitems);
     switch (done) {
     case DONE:
-        if (!queue_ack(server->queue, &held, &err)) {
+        if (fetches_next(s, calm)) {
+            queue_ack_with_fetch(server->queue);
+        } else if (!queue_ack(server->queue, &held, &err)) {
             log_debug("an ack is owed: %s", err.text);
             held = true;
         }
@@ -343,11 +353,14 @@ static enum turn serve(struct store *s, struct server *server)
     }
     outage_end(&server->outage);
     server->failures = 0;
+    for (size_t lost = queue_lost(server->queue); lost > 0; lost--) {
+        lease_lost(server);
+    }
     if (batch->count == 0) {
         return TURN_IDLE;
     }
     calm = is_calm(s, batch);
-    if (store_batch(s, server, batch) == DONE_STOP) {
+    if (store_batch(s, server, batch, calm) == DONE_STOP) {
         return TURN_STOP;
     }
     return calm ? TURN_CALM : TURN_WORKED;
@@ -384,6 +397,18 @@ static bool may_work(struct store *s, struct error *err)
     return !paused;
 }
 
+/* Before a wait: the lease of what is stored must not end meanwhile. */
+static void settle(struct store *s)
+{
+    for (size_t i = 0; i < s->nservers; i++) {
+        struct error err = {0};
+
+        if (!s->servers[i].outage.on && !queue_settle(s->servers[i].queue, &err)) {
+            log_debug("an ack is owed: %s", err.text);
+        }
+    }
+}
+
 static enum turn turn(struct store *s)
 {
     struct error err = {0};
@@ -400,6 +425,7 @@ static enum turn turn(struct store *s)
         if (err.kind == ERROR_CONFIG) {
             return TURN_MISCONFIGURED;
         }
+        settle(s);
         rest(s, clock_backoff_ms(1, PAUSE_MS, PAUSE_MS));
         return TURN_WORKED;
     }
