@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,6 +119,53 @@ static void strings_are_counted(void **state)
     json_destroy(&doc);
 }
 
+static void escapes_are_read(void **state)
+{
+    struct json_doc *doc =
+        parse(STR("[\"\\\"\\\\\\/"
+                  "\\b\\f\\n\\r\\t|\",\"\\u007f\\u0080\\u07FF\\u0800\\uffff\",\"\\uD800\\uDC00-"
+                  "\\uDBFF\\uDFFF\","
+                  "\"\\ud83d-\\n\",\"long enough for a word \\u0041nd more than a word behind\","
+                  "{\"k\\u0065y\":\"\"}]"));
+    const struct json *root = json_root(doc);
+
+    (void)state;
+    assert_true(str_is(json_string(json_at(root, 0)), "\"\\/\b\f\n\r\t|"));
+    assert_true(
+        str_is(json_string(json_at(root, 1)), "\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf"));
+    assert_true(str_is(json_string(json_at(root, 2)), "\xf0\x90\x80\x80-\xf4\x8f\xbf\xbf"));
+    assert_true(str_is(json_string(json_at(root, 3)), "?-\n")); /* half a pair */
+    assert_true(str_is(json_string(json_at(root, 4)),
+                       "long enough for a word And more than a word behind"));
+    assert_true(str_is(json_key(json_at(root, 5), 0), "key"));
+    assert_int_equal(json_string(json_at(root, 4)).data[50], '\0');
+    json_destroy(&doc);
+}
+
+/* Strings are looked through a word at a time: what ends them may stand anywhere in it. */
+static void strings_end_anywhere(void **state)
+{
+    (void)state;
+    for (int len = 0; len < 40; len++) {
+        char in[64];
+        struct json_doc *doc;
+        struct error err;
+
+        snprintf(in, sizeof(in), "\"%.*s\"", len,
+                 "\xed\x95\x9cstudied the whole of the day, again");
+        bool whole = len == 0 || len > 2; /* not inside the first letter */
+        assert_true(json_parse(&doc, str_of(in), &err) == whole);
+        if (whole) {
+            assert_true(str_eq(json_string(json_root(doc)), (struct str){in + 1, strlen(in) - 2}));
+        }
+        json_destroy(&doc);
+        in[1 + len / 2] = '\x1f';
+        in[2 + len / 2] = '"';
+        in[3 + len / 2] = '\0';
+        refuse(str_of(in), "JSON");
+    }
+}
+
 static void the_document_keeps_no_input(void **state)
 {
     char *in = strdup("{\"key\":\"value\"}");
@@ -133,9 +181,48 @@ static void the_document_keeps_no_input(void **state)
 static void refuses(void **state)
 {
     static const char *const malformed[] = {
-        "{",   "[1,",  "\"abc",      "{\"a\"}", "{a:1}",          "[1 2]",   "nul",
-        "'a'", "[1,]", "{\"a\":1,}", "tru",     "[\"\t\"]",       "\"\\x\"", "01",
-        "+1",  ".5",   "1.",         "-",       "\xef\xbb\xbf{}", "NaN",
+        "{",
+        "[1,",
+        "\"abc",
+        "{\"a\"}",
+        "{a:1}",
+        "[1 2]",
+        "nul",
+        "'a'",
+        "[1,]",
+        "{\"a\":1,}",
+        "tru",
+        "[\"\t\"]",
+        "\"\\x\"",
+        "01",
+        "+1",
+        ".5",
+        "1.",
+        "-",
+        "\xef\xbb\xbf{}",
+        "NaN",
+        "1e",
+        "1e+",
+        "-x",
+        "nulL",
+        "{\"a\" 1}",
+        "{1:1}",
+        "[}",
+        "{]",
+        "[\"a\" \"b\"]",
+        "\"\\u12g4\"",
+        "\"\\u12\"",
+        "\"\\ud800\\u12\"",
+        "\"\\",
+        "\"\\u",
+        "\"\x7f\x1f\"",
+        "[1,,2]",
+        "{,}",
+        "/**/1",
+        "{\"a\"11}",
+        "[1 22]",
+        "[1}",
+        "{\"a\":1]",
     };
 
     (void)state;
@@ -145,6 +232,11 @@ static void refuses(void **state)
     refuse(STR("{}x"), "near byte");
     refuse(STR("1 2"), "near byte");
     refuse(STR("{}\0"), "near byte");
+    refuse(STR("{}\"half a string"), "trailing garbage near byte");
+    refuse(STR("1 tru"), "trailing garbage near byte");
+    refuse(STR("[\"a\0b\"]"), "invalid character inside string");
+    refuse(STR("[1 2]"), "after array element, I expect ',' or ']' near byte 4");
+    refuse(STR("[\"\\udc00\"]"), "invalid UTF-8 in a string near byte 9");
     refuse(STR("[\"\xff\"]"), "UTF");
     refuse(STR("[\"\xed\xa0\x80\"]"), "UTF-8");
     refuse(STR("[\"\xc0\x80\"]"), "UTF-8");
@@ -173,6 +265,14 @@ static void depth(void **state)
     memset(in, '[', JSON_DEPTH_MAX + 1);
     memset(in + JSON_DEPTH_MAX + 1, ']', JSON_DEPTH_MAX + 1);
     refuse((struct str){in, 2 * JSON_DEPTH_MAX + 2}, "too deeply");
+
+    /* depth is not the number of containers */
+    doc = parse(
+        STR("[[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],"
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},"
+            "[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[]]"));
+    assert_int_equal(json_size(json_root(doc)), 78);
+    json_destroy(&doc);
 
     char *deep = malloc(1 << 20);
     memset(deep, '[', 1 << 20);
@@ -313,6 +413,8 @@ int main(void)
         cmocka_unit_test(reads),
         cmocka_unit_test(wrong_types_read_as_nothing),
         cmocka_unit_test(strings_are_counted),
+        cmocka_unit_test(escapes_are_read),
+        cmocka_unit_test(strings_end_anywhere),
         cmocka_unit_test(the_document_keeps_no_input),
         cmocka_unit_test(refuses),
         cmocka_unit_test(depth),
