@@ -204,6 +204,7 @@ void
 ngx_http_study_pipeline_write(ngx_event_t *wev)
 {
     ssize_t                 n;
+    ngx_int_t               rc;
     ngx_connection_t       *c;
     ngx_http_study_peer_t  *peer;
 
@@ -226,7 +227,21 @@ ngx_http_study_pipeline_write(ngx_event_t *wev)
         peer->sent += n;
     }
 
-    if (ngx_handle_write_event(wev, 0) != NGX_OK) {
+    /*
+     * A unix socket wakes those who watch it for writing with each piece that
+     * Redis takes out of it, so it is watched only while it is full.
+     */
+
+    if (peer->sent == peer->len
+        && wev->active && (ngx_event_flags & NGX_USE_CLEAR_EVENT))
+    {
+        rc = ngx_del_event(wev, NGX_WRITE_EVENT, NGX_CLEAR_EVENT);
+
+    } else {
+        rc = ngx_handle_write_event(wev, 0);
+    }
+
+    if (rc != NGX_OK) {
         ngx_http_study_redis_fail(peer, NGX_HTTP_STUDY_INTERNAL_ERROR);
     }
 }
