@@ -24,9 +24,6 @@
 /* a batch that grew larger in a burst is given back to the system */
 #define NGX_HTTP_STUDY_BATCH_KEEP   1048576
 
-/* requests that are fetched into the cache ahead of the one being answered */
-#define NGX_HTTP_STUDY_AHEAD        4
-
 
 static ngx_http_study_batch_t *ngx_http_study_pipeline_batch(
     ngx_http_study_list_t *list, size_t size);
@@ -36,6 +33,8 @@ static ngx_int_t ngx_http_study_pipeline_grow(ngx_http_study_batch_t *batch,
     size_t size, ngx_log_t *log);
 static ngx_inline void ngx_http_study_prefetch(ngx_http_study_push_t **pushes,
     ngx_uint_t i, ngx_uint_t n);
+static ngx_inline ngx_http_request_t *ngx_http_study_prefetch_request(
+    ngx_http_study_push_t **pushes, ngx_uint_t i, ngx_uint_t n);
 static void ngx_http_study_pipeline_expire_batch(ngx_http_study_peer_t *peer,
     ngx_http_study_batch_t *batch, ngx_msec_t now);
 static void ngx_http_study_pipeline_free_batch(ngx_http_study_batch_t *batch);
@@ -249,7 +248,8 @@ ngx_http_study_pipeline_tell(ngx_http_study_batch_t *batch,
 /*
  * A thousand requests that wait are some megabytes, which the cache no longer
  * holds when Redis has answered.  While one is being answered, those behind
- * it are fetched, first what the push is part of, then what that leads to.
+ * it are fetched: first what the push is part of, then, one request nearer
+ * each, what that leads to.
  */
 
 static ngx_inline void
@@ -257,33 +257,73 @@ ngx_http_study_prefetch(ngx_http_study_push_t **pushes, ngx_uint_t i,
     ngx_uint_t n)
 {
 #if (__GNUC__)
-    ngx_http_request_t  *r;
+    ngx_connection_t      *c;
+    ngx_http_request_t    *r;
+    ngx_http_study_ctx_t  *ctx;
 
-    if (i + 2 * NGX_HTTP_STUDY_AHEAD < n) {
-        __builtin_prefetch(pushes[i + 2 * NGX_HTTP_STUDY_AHEAD], 1);
+    if (i + 5 < n && pushes[i + 5]) {
+        ctx = (ngx_http_study_ctx_t *) pushes[i + 5];
+
+        __builtin_prefetch(ctx, 1);
+        __builtin_prefetch(&ctx->element, 1);
     }
 
-    if (i + NGX_HTTP_STUDY_AHEAD < n && pushes[i + NGX_HTTP_STUDY_AHEAD]) {
-        r = ((ngx_http_study_ctx_t *) pushes[i + NGX_HTTP_STUDY_AHEAD])
-            ->request;
+    r = ngx_http_study_prefetch_request(pushes, i + 4, n);
 
+    if (r) {
         __builtin_prefetch(&r->connection, 1);
         __builtin_prefetch(&r->pool, 1);
         __builtin_prefetch(&r->headers_out, 1);
         __builtin_prefetch(&r->headers_out.status, 1);
+        __builtin_prefetch(&r->headers_out.content_length_n, 1);
+        __builtin_prefetch(&r->main, 1);
+        __builtin_prefetch(&r->http_connection, 1);
+        __builtin_prefetch(&r->state, 1);
     }
 
-    if (i + NGX_HTTP_STUDY_AHEAD / 2 < n
-        && pushes[i + NGX_HTTP_STUDY_AHEAD / 2])
-    {
-        r = ((ngx_http_study_ctx_t *) pushes[i + NGX_HTTP_STUDY_AHEAD / 2])
-            ->request;
+    r = ngx_http_study_prefetch_request(pushes, i + 3, n);
 
+    if (r) {
         __builtin_prefetch(r->connection, 1);
-        __builtin_prefetch(r->connection->write, 1);
+        __builtin_prefetch(&r->connection->log, 1);
+        __builtin_prefetch(&r->connection->requests, 1);
+        __builtin_prefetch(r->http_connection, 1);
+        __builtin_prefetch(r->header_in, 1);
         __builtin_prefetch(r->pool, 1);
     }
+
+    r = ngx_http_study_prefetch_request(pushes, i + 2, n);
+
+    if (r) {
+        c = r->connection;
+
+        __builtin_prefetch(c->read, 1);
+        __builtin_prefetch(c->write, 1);
+        __builtin_prefetch(c->log, 1);
+        __builtin_prefetch(c->pool, 1);
+        __builtin_prefetch(r->pool->d.last, 1);
+        __builtin_prefetch(r->pool->d.end, 1);
+    }
+
+    r = ngx_http_study_prefetch_request(pushes, i + 1, n);
+
+    if (r) {
+        __builtin_prefetch(r->connection->log->data, 1);
+    }
+
+    /* GCC 12 drops the calls of a function that does nothing but prefetch */
+
+    __asm__ volatile ("");
 #endif
+}
+
+
+static ngx_inline ngx_http_request_t *
+ngx_http_study_prefetch_request(ngx_http_study_push_t **pushes, ngx_uint_t i,
+    ngx_uint_t n)
+{
+    return (i < n && pushes[i]) ? ((ngx_http_study_ctx_t *) pushes[i])->request
+                                : NULL;
 }
 
 
