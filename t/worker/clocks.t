@@ -277,6 +277,34 @@ sub told {
     is(fire($daily, '2025-11-18 08:30', $zone, undef), "U1:$day[7]", "... which Tuesday's does not tell again");
 }
 
+# --- many who go by one clock -----------------------------------------------------------------
+
+# Each slice begins where the one before it ended, whoever of the clock came before.
+{
+    $db->do(q{INSERT INTO study.team (team_id) VALUES ('T2')});
+    $db->do(q{INSERT INTO study.member (team_id, user_id, time_zone)
+        SELECT 'T' || 1 + i % 2, 'Z' || lpad(i::text, 5, '0'), 'Pacific/Auckland' FROM generate_series(1, 30000) i});
+    $db->do(q{DELETE FROM study.message});
+    my $first = record('Z00002', '2025-12-01 21:00', 'Pacific/Auckland');
+    my $last = record('Z29998', '2025-12-01 21:00', 'Pacific/Auckland');
+
+    # An idle session may keep what it counted to itself; one that ends tells it, or is asked to.
+    my $read = sub {
+        $db->do('SELECT pg_stat_force_next_flush()');
+        $db->do(q{SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()});
+        return value(q{SELECT idx_blks_hit + idx_blks_read FROM pg_statio_user_indexes WHERE indexrelname = ?}, shift);
+    };
+    for my $set ([ 'many', undef ], [ 'many-of-one', 'T1' ], [ 'counted', undef, 1 ], [ 'counted-of-one', 'T1', 1 ]) {
+        my ($name, $team, $counted) = @$set;
+        $db->do('ANALYZE study.member') if $counted;
+        my $schedule = schedule($name, team_id => $team, paused => 1);
+        my ($by_clock, $by_key) = map { $read->($_) } qw(member_by_clock member_pkey);
+        is(fire($schedule, '2025-12-02 08:30', 'Pacific/Auckland', undef), "Z00002:$first Z29998:$last", "$name: thousands go by one clock");
+        cmp_ok($read->('member_by_clock') - $by_clock, '<', 1000, '... the index is read once');
+        cmp_ok($read->('member_pkey') - $by_key, '<', 1000, '... and no other beside it');
+    }
+}
+
 $worker->stop;
 is($worker->proc->status, 0, 'the worker stopped in order');
 $db->disconnect;

@@ -92,32 +92,34 @@ static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct s
  * (a value, where NOT EXISTS would be a join), and each digest has its number before its row.
  *
  * A firing by members' clocks walks those who go by its own: the index has them together, so that a
- * thousand clocks cost no more than one. The cursor is compared with the clock in front of it, so
- * that the index of all members by key is none to begin with: the planner takes what is behind a
- * cursor for nothing, when there is one workspace. It takes whole study days, those that had ended;
- * and of a daily schedule none that a weekly one has had: Sunday's are told on Monday, and not once
- * more on Tuesday.
+ * thousand clocks cost no more than one. Both bounds are rows that begin with the clock, and so is
+ * the order: an equality beside the cursor would have each slice begin with the clock's first
+ * member again, and the index of all members by key must be of no use to begin with: the planner
+ * takes what is behind a cursor for nothing, when there is one workspace. It takes whole study
+ * days, those that had ended; and of a daily schedule none that a weekly one has had: Sunday's are
+ * told on Monday, and not once more on Tuesday.
  */
 #define MEMBER                                                                                     \
     "team_id, user_id, digests AND consent <> 'no' AND (COALESCE(standing, 'person') = 'person'"   \
     " OR (standing = 'external' AND $22)) AS wanted"
-#define WALK(theirs)                                                                               \
+#define CLOCK       "COALESCE(time_zone, ''), COALESCE(digest_time, '24:00'::time)"
+#define THEIR_CLOCK "z.name, COALESCE($16::text::time, '24:00'::time)"
+#define WALK(theirs, asked, column, bound)                                                         \
     "(SELECT " MEMBER " FROM study.member WHERE $15 IS NULL"                                       \
     "  AND (team_id, user_id) > ($6, $7) AND " theirs " ORDER BY team_id, user_id LIMIT $8)"       \
     " UNION ALL"                                                                                   \
     " (SELECT m.* FROM unnest($15::text::text[]) AS z (name) CROSS JOIN LATERAL ("                 \
     "   SELECT " MEMBER " FROM study.member"                                                       \
-    "   WHERE COALESCE(time_zone, '') = z.name"                                                    \
-    "    AND COALESCE(digest_time, '24:00'::time) = COALESCE($16::text::time, '24:00'::time)"      \
-    "    AND (COALESCE(time_zone, ''), COALESCE(digest_time, '24:00'::time), team_id, user_id)"    \
-    "     > (z.name, COALESCE($16::text::time, '24:00'::time), $6, $7) AND " theirs                \
-    "   ORDER BY team_id, user_id LIMIT $8) m"                                                     \
+    "   WHERE (" CLOCK ", team_id, user_id) > (" THEIR_CLOCK ", $6, $7)"                           \
+    "    AND (" CLOCK column ") <= (" THEIR_CLOCK bound ") AND " asked                             \
+    "   ORDER BY " CLOCK ", team_id, user_id LIMIT $8) m"                                          \
     "  ORDER BY team_id, user_id LIMIT $8)"
 
 static const char slice_sql[] =
     "WITH slice AS MATERIALIZED ("
     /* one plan for both: with OR the members of one workspace would be looked for among all */
-    WALK("$4 IS NULL") " UNION ALL " WALK("team_id = $4") "),"
+    WALK("$4 IS NULL", "$4 IS NULL", "", "")
+    " UNION ALL " WALK("team_id = $4", "$4 IS NOT NULL", ", team_id", ", $4") "),"
     " records AS MATERIALIZED ("
     "  SELECT nextval('study.digest_digest_id_seq') AS digest_id, s.team_id, s.user_id,"
     "   r.channels, r.stamps"
