@@ -29,15 +29,22 @@ void json_destroy(struct json_doc **doc);
 const struct json *json_root(const struct json_doc *doc);
 
 /* All readers accept NULL and nodes of another type, and then give NULL, STR_NULL, 0 or false. */
-enum json_type json_type(const struct json *node);                       /* NULL gives JSON_NULL */
-const struct json *json_get(const struct json *object, const char *key); /* the last of that name */
+enum json_type json_type(const struct json *node); /* NULL gives JSON_NULL */
+const struct json *json_member(const struct json *object, struct str key); /* the last so named */
+static inline const struct json *json_get(const struct json *object, const char *key)
+{
+    return json_member(object, str_of(key));
+}
 const struct json *json_path(const struct json *node, const char *dotted); /* "event.message.ts" */
 size_t json_size(const struct json *array_or_object);
 const struct json *json_at(const struct json *array, size_t i);
 struct str json_key(const struct json *object, size_t i);
 const struct json *json_value(const struct json *object, size_t i);
 struct str json_string(const struct json *node);
-struct str json_get_string(const struct json *object, const char *key);
+static inline struct str json_get_string(const struct json *object, const char *key)
+{
+    return json_string(json_get(object, key));
+}
 bool json_bool(const struct json *node);
 bool json_int64(const struct json *node, int64_t *out); /* integral numbers only */
 bool json_double(const struct json *node, double *out);

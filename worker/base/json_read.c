@@ -431,7 +431,7 @@ static bool is(const struct json *node, enum json_type type)
     return node != NULL && node->type == type;
 }
 
-static const struct json *member(const struct json *object, struct str key)
+const struct json *json_member(const struct json *object, struct str key)
 {
     if (is(object, JSON_OBJECT)) {
         for (size_t i = object->size; i-- > 0;) {
@@ -445,17 +445,12 @@ static const struct json *member(const struct json *object, struct str key)
     return NULL;
 }
 
-const struct json *json_get(const struct json *object, const char *key)
-{
-    return member(object, str_of(key));
-}
-
 const struct json *json_path(const struct json *node, const char *dotted)
 {
     while (node != NULL) {
         size_t n = strcspn(dotted, ".");
 
-        node = member(node, (struct str){dotted, n});
+        node = json_member(node, (struct str){dotted, n});
         if (dotted[n] == '\0') {
             break;
         }
@@ -487,11 +482,6 @@ const struct json *json_value(const struct json *object, size_t i)
 struct str json_string(const struct json *node)
 {
     return is(node, JSON_STRING) ? (struct str){node->bytes, node->size} : STR_NULL;
-}
-
-struct str json_get_string(const struct json *object, const char *key)
-{
-    return json_string(json_get(object, key));
 }
 
 bool json_bool(const struct json *node)

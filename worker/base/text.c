@@ -8,14 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct str str_of(const char *cstr)
-{
-    if (cstr == NULL) {
-        return STR_NULL;
-    }
-    return (struct str){cstr, strlen(cstr)};
-}
-
 bool str_eq(struct str a, struct str b)
 {
     if (a.data == NULL || b.data == NULL) {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Borrowed bytes; may hold NUL; data == NULL means absent (not the same as empty). */
 struct str {
@@ -21,7 +22,12 @@ struct str {
 /* For printf's "%.*s". */
 #define STR_ARG(s) (int)(s).len, ((s).data != NULL ? (s).data : "")
 
-struct str str_of(const char *cstr); /* NULL gives STR_NULL */
+/* NULL gives STR_NULL. Inline, as what is looked up is nearly always a literal. */
+static inline struct str str_of(const char *cstr)
+{
+    return cstr != NULL ? (struct str){cstr, strlen(cstr)} : STR_NULL;
+}
+
 bool str_eq(struct str a, struct str b);
 bool str_is(struct str s, const char *cstr);
 bool str_starts(struct str s, const char *prefix);
