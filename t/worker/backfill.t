@@ -90,6 +90,7 @@ subtest 'what was missed' => sub {
     ($status, $said) = fill($channel);
     like($said, qr/0 were missing/, 'again: nothing is missing') or diag $said;
     is_deeply(rows($channel), $before, '... and nothing changed');
+    unlike(slurp($store->pg->log), qr/message_pkey/, '... nor was any of it taken for new');
 };
 
 my $whole = [ map { [ @$_ ] } @{ rows($channel) } ];

@@ -1,7 +1,8 @@
 /*
  * A message that was edited comes with the time of its reading as the event's own: of the versions
  * of one second that is the last. A thread's deleted parent comes as the change that made it a
- * tombstone.
+ * tombstone. Each is called a repeated one, as it may well be: one that is there already and was
+ * taken for new would cost its whole batch a second transaction.
  */
 #include "ctl/elements.h"
 
@@ -92,8 +93,8 @@ bool element_of(struct text *out, const struct element_place *place, const struc
         text_reset(out);
         ok = text_addf(out,
                        "{\"v\":1,\"kind\":\"event\",\"received_at\":%" PRId64
-                       ",\"retry_num\":0,\"retry_reason\":\"\",\"content_type\":"
-                       "\"application/json\",\"request_id\":\"backfill-%s\","
+                       ",\"retry_num\":1,\"retry_reason\":\"backfill\","
+                       "\"content_type\":\"application/json\",\"request_id\":\"backfill-%s\","
                        "\"idempotency_key\":\"\"}\n",
                        now_ms, id) &&
              text_add(out, body);

@@ -26,7 +26,7 @@ enum envelope_kind { ENVELOPE_EVENT, ENVELOPE_COMMAND, ENVELOPE_INTERACTION, ENV
 struct envelope {
     enum envelope_kind kind;
     int64_t received_at_ms; /* Unix; when nginx took it */
-    int64_t retry_num;      /* Slack's X-Slack-Retry-Num; 0: the first try */
+    int64_t retry_num;      /* Slack's X-Slack-Retry-Num; 0: the first try; 1 of a backfill */
     struct str retry_reason;
     struct str content_type;
     struct str request_id;
