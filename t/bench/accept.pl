@@ -134,20 +134,22 @@ sub answers {
 
 # --- one measurement ---
 
-# What the round before left.  Not FLUSHALL, which gives the memory back to the system: in
-# operation the workers take elements out one batch at a time, and Redis uses their memory again.
+# What the round before left.  In operation the workers take elements out one batch at a time and
+# Redis uses their memory again.  So not FLUSHALL, which gives it back to the system, and not
+# long before the next round, for the allocator gives back what lay unused for seconds.
 sub empty {
     my ($client) = @_;
 
-    my @keys = $client->keys('*');
-    $client->del(@keys) if @keys;
+    my @keys = $client->keys('*') or return;
+    $client->del(@keys);
+    wait_for { !$client->info('memory')->{lazyfree_pending_objects} } 30, 'Redis to free the round before';
     return;
 }
 
 sub measure {
     my ($name, $candidate, $redis, $connections, $requests) = @_;
 
-    empty($redis->client);
+    empty($redis->client) if $name ne 'echo';
     my @before = (cpu_seconds(@{ $candidate->{pids} }), cpu_seconds($redis->pid));
     my $report = send_events(600,
         '--url', $candidate->{url}, '--secret-file', $secret_file, '--requests', $requests,
