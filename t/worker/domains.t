@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
 # What the tables take as Slack's ids and time stamps: the checks that the domains have now,
-# against the patterns that say what is meant.
+# against the patterns that say what is meant. And how long a message's text may be.
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ use StudyTest::Postgres;
 use StudyTest::Proc qw(build_dir run_limited scratch_dir);
 
 my %rule = (slack_id => qr/\A[A-Za-z0-9_-]{1,64}\z/, slack_ts => qr/\A[0-9]{10}\.[0-9]{6}\z/);
-my @alphabet = ('a', 'Z', '0' .. '9', '_', '-', '.', '.', '+', ' ', "\n", "\x{e9}", "\x{660}", "\x{1f600}");
+my @alphabet = ('a', 'Z', '0' .. '9', '_', '-', '.', '.', '+', '\\', ' ', "\n", "\x{e9}", "\x{660}", "\x{1f600}");
 
 my $pg = StudyTest::Postgres->start(dir => scratch_dir('domains') . '/pg');
 my ($status, $said) = run_limited([ build_dir() . '/studyctl', 'migrate' ],
@@ -24,7 +24,8 @@ my $dbh = $pg->dbh;
 
 sub takes { my ($domain, $value) = @_; return eval { $dbh->selectrow_array("SELECT ?::study.$domain", undef, $value); 1 } // 0 }
 
-my @values = ('', 'T', 'U0STUDY', 'T-1_a', 'x' x 64, 'x' x 65, "T1\n", "\nT1", 'T 1', "\x{e9}" x 3,
+my @values = ('', 'T', 'U0STUDY', 'T-1_a', 'x' x 64, 'x' x 65, "T1\n", "\nT1", 'T 1', "\x{e9}" x 3, "\x{e9}" x 64,
+    'T\\101', '\\x41', '\\\\',
     '1531420618.000200', "1531420618.000200\n", '1531420618.00020', '153142061.0002000', '1531420618.0002000',
     '15314206180000200', '1531420618.00.200', '1531420618..00200', '.531420618.000200', '1531420618,000200',
     '-531420618.000200', "\x{661}531420618.000200");
@@ -40,5 +41,19 @@ for my $domain (sort keys %rule) {
     my $good = grep { $_ =~ $rule{$domain} } @values;
     is_deeply(\@wrong, [], "$domain takes what it should, and nothing else (seed $seed)");
     cmp_ok($good, '>', 5, '... of which there is some') or diag $good;
+}
+
+# Bytes are counted first, and only then characters.
+sub stores {
+    my ($text) = @_;
+
+    return eval {
+        $dbh->do(q(INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
+            VALUES ('T1', 'C1', (1700000000 + nextval('study.digest_digest_id_seq')) || '.000100', 'U1', ?, now(), now())), undef, $text);
+        1;
+    } // 0;
+}
+for my $letter ('a', "\x{d55c}", "\x{1f600}") {
+    is_deeply([ map { stores($letter x $_) } 199_999, 200_000, 200_001 ], [ 1, 1, 0 ], sprintf 'a text has 200000 characters at most (U+%04X)', ord $letter);
 }
 done_testing;
