@@ -136,6 +136,80 @@ static void a_lost_ack_with_fetch_is_settled(void **state)
     queue_destroy(&q);
 }
 
+/* One of the two scripts is unknown to the server, the other not: both are said again. */
+static void one_unknown_script_is_loaded(void **state)
+{
+    struct queue *q = create(), *other = create();
+
+    (void)state;
+    limits(q, 20000, 3, 1 << 20);
+    push("pending", 1, 7);
+    assert_batch(fetch(q), QUEUE_PENDING, 1, 3);
+    queue_ack_with_fetch(q);
+    COMMAND("SCRIPT", "FLUSH");
+    limits(other, 20000, 1, 1 << 20);
+    assert_batch(fetch(other), QUEUE_PENDING, 4, 4); /* which loads fetch, and not ack */
+    assert_batch(fetch(q), QUEUE_PENDING, 5, 7);
+    assert_int_equal(NUMBER("ZCARD", P "leases"), 2);
+    ack(q, true);
+    ack(other, true);
+    assert_int_equal(queue_lost(q), 0);
+    assert_nothing_left();
+    queue_destroy(&q);
+    queue_destroy(&other);
+}
+
+static void a_stop_settles_what_was_to_go_with_a_fetch(void **state)
+{
+    struct queue *q = create();
+    struct batch *batch;
+    struct error err;
+    bool held;
+    int stop[2];
+
+    (void)state;
+    limits(q, 20000, 3, 1 << 20);
+    push("pending", 1, 6);
+    assert_batch(fetch(q), QUEUE_PENDING, 1, 3);
+    queue_ack_with_fetch(q);
+    assert_int_equal(pipe(stop), 0);
+    assert_int_equal(write(stop[1], "x", 1), 1);
+    queue_set_interrupt(q, stop[0]);
+    assert_false(queue_fetch(q, &batch, &err));
+    assert_int_equal(err.kind, ERROR_INTERRUPTED);
+    assert_true(queue_release(q, &held, &err));
+    assert_int_equal(LENGTH("pending"), 3);
+    assert_int_equal(NUMBER("ZCARD", P "leases"), 0);
+    assert_int_equal(NUMBER("GET", P "popped"), 3);
+    queue_destroy(&q);
+    close(stop[0]);
+    close(stop[1]);
+}
+
+/* The answer to the ack counts, whatever comes of the fetch behind it. */
+static void a_refused_fetch_does_not_hide_a_lost_lease(void **state)
+{
+    struct queue *q = create();
+    struct batch *batch;
+    struct error err;
+
+    (void)state;
+    limits(q, 50, 3, 1 << 20);
+    push("pending", 1, 3);
+    assert_batch(fetch(q), QUEUE_PENDING, 1, 3);
+    queue_ack_with_fetch(q);
+    server_sleep_ms(80);
+    assert_int_equal(reap(q), 3);
+    queue_ack_with_fetch(q);
+    COMMAND("SET", P "control", "x");
+    assert_false(queue_fetch(q, &batch, &err));
+    assert_string_equal(err.code, "WRONGTYPE");
+    COMMAND("DEL", P "control");
+    assert_batch(fetch(q), QUEUE_SUSPECT, 1, 1);
+    assert_int_equal(queue_lost(q), 1);
+    queue_destroy(&q);
+}
+
 static void a_lost_release_is_settled(void **state)
 {
     struct queue *q = create();
@@ -199,6 +273,9 @@ int main(void)
         cmocka_unit_test_setup(a_stop_gives_back_what_a_lost_fetch_took, flush),
         cmocka_unit_test_setup(a_lost_ack_is_settled, flush),
         cmocka_unit_test_setup(a_lost_ack_with_fetch_is_settled, flush),
+        cmocka_unit_test_setup(one_unknown_script_is_loaded, flush),
+        cmocka_unit_test_setup(a_stop_settles_what_was_to_go_with_a_fetch, flush),
+        cmocka_unit_test_setup(a_refused_fetch_does_not_hide_a_lost_lease, flush),
         cmocka_unit_test_setup(a_lost_release_is_settled, flush),
         cmocka_unit_test_setup(drains_a_full_server, flush),
     };

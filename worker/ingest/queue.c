@@ -278,7 +278,7 @@ static bool take_replies(struct queue *q, struct redis_request *fetch,
     redisReply *said = fetch->reply, *elements;
     struct redis_request *from = fetch;
 
-    if (said->type != REDIS_REPLY_ARRAY || said->elements != 3 || said->element[0]->integer < 0 ||
+    if (said->type != REDIS_REPLY_ARRAY || said->elements != 4 || said->element[0]->integer < 0 ||
         said->element[0]->integer > QUEUE_LISTS) {
         return unexpected(q, err);
     }
@@ -287,6 +287,7 @@ static bool take_replies(struct queue *q, struct redis_request *fetch,
     }
     q->batch.list = (enum queue_list)(said->element[0]->integer - 1);
     q->batch.marked = said->element[1]->integer == 1;
+    q->batch.left = (size_t)said->element[3]->integer;
     elements = said->element[2];
     if (q->batch.list == QUEUE_PENDING) {
         if (redis_refused(q->redis, pending, err)) {
@@ -370,14 +371,18 @@ bool queue_fetch(struct queue *queue, struct batch **batch, struct error *err)
         error_wrap(err, "script %s", script_fetch.name);
         return false;
     }
-    if ((acked == NULL || !redis_refused(queue->redis, acked, err)) &&
-        !redis_refused(queue->redis, fetched, err)) {
-        if (acked != NULL) {
-            ack_answered(queue, was, acked->reply->integer == 1);
+    if (acked != NULL) {
+        if (redis_refused(queue->redis, acked, err)) {
+            goto done;
         }
+        ack_answered(queue, was, acked->reply->integer == 1);
+    }
+    if (!redis_refused(queue->redis, fetched, err)) {
         ok = take_replies(queue, fetched, fetched + 1, err);
         queue->fetch_unsure = !ok;
     }
+
+done:
     redis_requests_clear(requests, n);
     return ok;
 }

@@ -63,6 +63,7 @@ struct batch {
                      parse it, bury it */
     size_t count; /* 0: nothing was there */
     struct str *elements;
+    size_t left; /* in its list, behind it */
     int64_t renewed_ms; /* clock_boot_ms just before the lease was last known to start */
 };
 

@@ -34,7 +34,7 @@ struct queue {
 
     uint64_t turn; /* batches so far; the names of the next are made from it */
     char *names[QUEUE_LISTS];
-    bool fetch_unsure; /* a fetch was sent whose reply never came */
+    bool fetch_unsure; /* a fetch was sent that may have taken a batch we do not have */
     bool held;         /* `batch` is in hand */
     struct batch batch;
     redisReply *reply; /* holds the batch's elements */

@@ -35,8 +35,8 @@
 #define RETRY_MAX_MS    5000
 #define BROKEN_MS       10000 /* an operator must act: slowly */
 #define GATHER_MS       10
-#define GATHER_ENOUGH   64    /* elements: there is a backlog */
-#define DEAD_LOGGED_MAX 5     /* lines a batch */
+#define GATHER_ENOUGH   64 /* elements: there is a backlog */
+#define DEAD_LOGGED_MAX 5  /* lines a batch */
 
 struct server {
     struct queue *queue;
@@ -52,7 +52,7 @@ struct store {
     struct event_rules rules;
     int64_t lease_ms, poll_ms;
     int stop_fd;
-    size_t enough, enough_bytes; /* of a batch behind which more will be waiting */
+    size_t enough; /* of a batch behind which more will come */
 
     struct server servers[SERVERS_MAX];
     size_t nservers;
@@ -320,12 +320,7 @@ enum turn { TURN_IDLE, TURN_CALM, TURN_WORKED, TURN_STOP, TURN_MISCONFIGURED };
 /* What comes before the list of events is served at once: it says nothing of their backlog. */
 static bool is_calm(const struct store *s, const struct batch *batch)
 {
-    size_t bytes = 0;
-
-    for (size_t i = 0; i < batch->count; i++) {
-        bytes += batch->elements[i].len;
-    }
-    return batch->list == QUEUE_PENDING && batch->count < s->enough && bytes < s->enough_bytes;
+    return batch->list == QUEUE_PENDING && batch->count < s->enough && batch->left == 0;
 }
 
 static enum turn serve(struct store *s, struct server *server)
@@ -457,7 +452,6 @@ static bool open_servers(struct store *s, const struct config *config, struct er
     };
 
     s->enough = limits.elements < GATHER_ENOUGH ? limits.elements : GATHER_ENOUGH;
-    s->enough_bytes = limits.bytes / 2; /* the next element may have been too large for the rest */
     for (size_t i = 0; i < n && i < SERVERS_MAX; i++) {
         if (!queue_create(&s->servers[i].queue, config, addresses[i], err)) {
             return false;
