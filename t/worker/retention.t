@@ -122,10 +122,23 @@ for my $row ([ team => 'T2', 'U2' ], [ lane => 'T1', 'U3' ], [ untold => 'T1', '
 }
 $db->do(q{INSERT INTO study.lane (team_id, target, stopped_reason, retry_at) VALUES ('T1', 'U6', 'user_disabled', now())});
 
+# Deletions of two days ago that failed, and of a month ago that nobody looked at: one of each is of a
+# forgetting that is still held up, by the reply that Slack has yet to take away.
+$db->do(q{INSERT INTO study.forgotten (team_id, user_id, before, delete_dms, dm_channels) VALUES ('T1', 'U11', now(), true, '{D11}')});
+for my $row ([ D11 => 'failed', 2 ], [ D11 => 'parked', 31 ], [ D11 => 'doubtful', 2 ], [ D12 => 'failed', 2 ], [ D12 => 'parked', 31 ]) {
+    $db->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, body, state, created_at, done_at)
+        SELECT 'forget:' || $1 || ':' || $2, 'delete', 'T1', 'delete-' || $1, '{}', $2, at, CASE WHEN $2 <> 'doubtful' THEN at END
+        FROM (SELECT now() - make_interval(days => $3)) AS t (at)}, undef, @$row);
+}
+
 my $taken = value(q{SELECT count(*) FROM study.message WHERE posted_at < now() - interval '30 days'});
 $worker->start;
 wait_for { !value(q{SELECT count(*) FROM study.message WHERE posted_at < now() - interval '30 days'}) } 60, 'old messages to go';
 wait_for { value(q{SELECT count(*) FROM study.firing}) == 19 } 60, 'old firings to go';
+wait_for { !value(q{SELECT count(*) FROM study.outbox WHERE target = 'delete-D12'}) } 60, 'old deletions to go';
+$db->do(q{UPDATE study.outbox SET state = 'sent', done_at = now() WHERE target = 'delete-D11' AND state = 'doubtful'});
+wait_for { value(q{SELECT rows_at IS NOT NULL FROM study.forgotten WHERE user_id = 'U11'}) } 60, 'the forgetting to end';
+is(value(q{SELECT stays FROM study.forgotten WHERE user_id = 'U11'}), 2, 'a forgetting that was held up for long tells of all that stays in Slack');
 
 is(value(q{SELECT count(*) FROM study.message WHERE text LIKE 'Young%'}), 10, 'young messages stay');
 is_deeply($db->selectall_arrayref($days), $before[0], 'each study day has as many records as before');

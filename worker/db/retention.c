@@ -61,19 +61,28 @@ static const char notices_sql[] = "WITH old AS (SELECT outbox_id FROM study.outb
                   " UPDATE study.outbox AS o SET body = NULL FROM old WHERE o.outbox_id = "
                   "old.outbox_id";
 
+/* clang-format off */
+/* By what became of each deletion a forgetting under way counts, at its end, what stays in Slack. */
+#define COUNTED(o)                                                                                 \
+    "(" o ".kind = 'delete' AND EXISTS (SELECT FROM study.forgotten AS f"                          \
+    "  WHERE f.team_id = " o ".team_id AND f.rows_at IS NULL AND " o ".target IN"                  \
+    "   (SELECT 'delete-' || c FROM unnest(f.dm_channels) AS c)))"
+
 /* An identity of theirs that comes again does no harm. $1 is BRIEF_S. */
 static const char brief_sql[] =
-    "WITH old AS (SELECT outbox_id FROM study.outbox"
-    "  WHERE kind IN ('response', 'reaction', 'delete') AND " OLD(
-        "done_at") "  AND state IN ('sent', 'logged', 'failed', 'cancelled') LIMIT $2 FOR UPDATE "
-                   "SKIP LOCKED)"
-                   " DELETE FROM study.outbox AS o USING old WHERE o.outbox_id = old.outbox_id";
+    "WITH old AS (SELECT outbox_id FROM study.outbox AS o"
+    "  WHERE kind IN ('response', 'reaction', 'delete') AND " OLD("done_at")
+    "   AND state IN ('sent', 'logged', 'failed', 'cancelled') AND NOT " COUNTED("o")
+    "  LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    " DELETE FROM study.outbox AS o USING old WHERE o.outbox_id = old.outbox_id";
 
 /* Of these, what an operator was to look at, and did not. */
-static const char parked_sql[] = "WITH old AS (SELECT outbox_id FROM study.outbox WHERE " OLD(
-    "created_at") "  AND kind IN ('response', 'reaction', 'delete') AND state = 'parked'"
-                  "  LIMIT $2 FOR UPDATE SKIP LOCKED)"
-                  " DELETE FROM study.outbox AS o USING old WHERE o.outbox_id = old.outbox_id";
+static const char parked_sql[] =
+    "WITH old AS (SELECT outbox_id FROM study.outbox AS o WHERE " OLD("created_at")
+    "   AND kind IN ('response', 'reaction', 'delete') AND state = 'parked' AND NOT " COUNTED("o")
+    "  LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    " DELETE FROM study.outbox AS o USING old WHERE o.outbox_id = old.outbox_id";
+/* clang-format on */
 
 /* ---- what has nowhere to go; $1 is [deliver] give_up ---- */
 

@@ -3,7 +3,8 @@
  * for it: messages and tombstones, finished digests with their replies, dead events, applied
  * identities, firings without digests, and the text of notices (their rows stay: they are why a
  * member is not told twice). A reply that is not finished keeps its digest. How many records a
- * member had on each study day stays, in past_day: streaks and totals outlive the text.
+ * member had on each study day stays, in past_day: streaks and totals outlive the text. Deletions that
+ * a forgetting under way is waiting for stay until it has counted them.
  *
  * So that everything is finished once: in a workspace or a lane that is stopped, what is older than
  * [deliver] give_up is cancelled, replies and digests; so are digests of that age whose member no
