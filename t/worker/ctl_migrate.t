@@ -133,6 +133,36 @@ $reader->disconnect;
 ($status, $said) = migrate('study_owner', 'broken');
 is($status, 0, '... and afterwards it goes through') or diag $said;
 
+# --- over what an older one left ---------------------------------------------------
+
+# 0011 is the last before the keys of messages were turned round.
+$super->do('CREATE DATABASE older OWNER study_owner');
+my $old = $pg->dbh('older', 'study_owner');
+$old->do('CREATE SCHEMA study');
+$old->do('CREATE TABLE study.migration (name text PRIMARY KEY, checksum bytea NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())');
+for my $file (grep { $_ lt '0012' } @files) {
+    $old->do(slurp("$root/sql/$file"));
+    $old->do('INSERT INTO study.migration (name, checksum) VALUES (?, sha256(convert_to(?, $$UTF8$$)))', undef, $file, slurp("$root/sql/$file"));
+}
+my $rows = q(INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
+    SELECT 'T' || n % 3, 'C' || n % 2, 1700000000 + n / 6 || '.000100', 'U1', 'A note', now(), now() FROM generate_series(1, 600) AS n);
+$old->do($rows);
+$old->begin_work;
+$old->do('SELECT FROM study.message');
+($status, $said) = migrate('study_owner', 'older');
+is($status >> 8, 1, 'where messages are being read, their keys cannot be changed') or diag $said;
+is(value('older', 'SELECT max(name) FROM study.migration'), '0012_message_keys.sql', '... but the new ones were built meanwhile');
+$old->rollback;
+ok(!eval { $old->do($rows); 1 }, '... and with both of them a row is there once');
+($status, $said) = migrate('study_owner', 'older');
+is($status, 0, '... and are put in place by the next run') or diag $said;
+is(value('older', "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'message_pkey'"),
+    'PRIMARY KEY (channel_id, ts, team_id)', 'the key has what differs first');
+is(value('older', q{SELECT string_agg(indexrelid::regclass::text, ' ' ORDER BY indexrelid::regclass::text) FROM pg_index WHERE indrelid = 'study.message'::regclass}),
+    'study.message_by_member study.message_by_time study.message_gone_by_member study.message_pkey', '... and no index is left over');
+is($old->do("$rows ON CONFLICT (team_id, channel_id, ts) DO NOTHING") + 0, 0, 'a row that was there is there once, by whatever order its key is named');
+$old->disconnect;
+
 ($status, $said) = migrate('study_owner', 'nosuch');
 is($status >> 8, 1, 'no such database fails');
 like($said, qr/database "nosuch" does not exist/, '... with the reason');
