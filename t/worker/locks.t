@@ -87,4 +87,34 @@ subtest 'a digest that is stored, and who sends another of the member' => sub {
     $out->stop;
 };
 
+# The second is asked for first, and both answers are there when the process looks.
+subtest 'digests that are stored together' => sub {
+    my $out = StudyTest::Outgoing->start(deliver => 0, config => { digest => { lease => '2m' }, openai => { timeout => '60s' } });
+    $out->dbh->do("UPDATE study.team SET url = 'https://t0study.slack.com/'");
+    my $asked = sub { my ($text) = @_; return wait_for { grep { index($_->{body}, $text) >= 0 } $out->openai->received('chat/completions') } 20, "$text to be asked for" };
+    $out->openai->set(delay => 3);
+    $out->dbh->do("INSERT INTO study.lane (team_id, target, stopped_reason, retry_at) VALUES ('T0STUDY', 'U000001', 'user_disabled', now() + interval '1 h')");
+    my $first = $out->digest(user => 'U000001', texts => ['notes of the elder']);
+    my $second = $out->digest(user => 'U000002', texts => ['notes of the younger']);
+    $asked->('notes of the younger');
+    $out->dbh->do("UPDATE study.lane SET stopped_reason = NULL, retry_at = NULL");
+    $out->dbh->do('UPDATE study.digest SET next_at = now() WHERE digest_id = ?', undef, $first);
+    $out->dbh->do('NOTIFY study_digest');
+    $asked->('notes of the elder');
+    my ($pid) = $out->pids('digest');
+    kill STOP => $pid;
+    is($out->value("SELECT count(*) FROM study.digest WHERE state = 'running'"), 2, 'both are in hand');
+    sleep 4;    # until both are answered
+    my $other = session($out->pg);
+    $other->begin_work;
+    $other->do('SELECT 1 FROM study.digest WHERE digest_id = ? FOR UPDATE', undef, $first);
+    kill CONT => $pid;
+    ok(held_up($out->pg, 'digest'), 'they wait for the elder');
+    ok(free($other, 'SELECT 1 FROM study.digest WHERE digest_id = ?', $second), 'and hold nothing of the younger');
+    $other->rollback;
+    $other->disconnect;
+    ok($out->wait_row('digest', $_, 'made'), 'then it is stored') for $first, $second;
+    $out->stop;
+};
+
 done_testing;

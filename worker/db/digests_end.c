@@ -22,8 +22,20 @@ static void *allocate(size_t count, size_t size)
     return p;
 }
 
+/* As others lock them, in the order of their ids: a batch is as its answers came. */
+#define IN_ORDER(arrays, columns)                                                                  \
+    "WITH w AS MATERIALIZED ("                                                                     \
+    "    SELECT u.* FROM unnest(" arrays ") AS u (" columns ")"                                    \
+    "      JOIN study.digest d USING (digest_id)"                                                  \
+    "     ORDER BY d.digest_id FOR NO KEY UPDATE OF d)"
+
+/* clang-format off */
 static const char store_sql[] =
-    "UPDATE study.digest d"
+    IN_ORDER("$1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],"
+             " $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::text[]",
+             "digest_id, token, version, origin, language, result, model, request,"
+             " prompt_tokens, completion_tokens, error")
+    " UPDATE study.digest d"
     "   SET state = 'made', claim_token = NULL, lease_until = NULL, made_at = now(),"
     "       parts = NULL, origin = w.origin, language = w.language, result = w.result::jsonb,"
     "       model = NULLIF(w.model, ''), error = NULLIF(left(w.error, 500), ''),"
@@ -31,15 +43,12 @@ static const char store_sql[] =
     "                          ELSE sha256(convert_to(w.request, 'UTF8')) END,"
     "       prompt_tokens = COALESCE(d.prompt_tokens, 0) + w.prompt_tokens,"
     "       completion_tokens = COALESCE(d.completion_tokens, 0) + w.completion_tokens"
-    "  FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],"
-    "              $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::text[])"
-    "       AS w (digest_id, token, version, origin, language, result, model, request,"
-    "             prompt_tokens, completion_tokens, error)"
-    " WHERE d.digest_id = w.digest_id AND d.claim_token = w.token::uuid"
+    "  FROM w WHERE d.digest_id = w.digest_id AND d.claim_token = w.token::uuid"
     "   AND d.source_version = w.version"
     " RETURNING d.digest_id";
+/* clang-format on */
 
-/* Still ours, but made from what has changed since: once more, from what is left. */
+/* Still ours, and locked, but made from what has changed since: once more, from what is left. */
 static const char changed_sql[] =
     "UPDATE study.digest d"
     "   SET state = 'pending', claim_token = NULL, lease_until = NULL, next_at = now(),"
