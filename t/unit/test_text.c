@@ -187,6 +187,9 @@ static void utf8(void **state)
         {STR("\xf5\x80\x80\x80"), false},
         {STR("\xff"), false},
         {STR("ok\xf0\x9f\x98"), false},
+        {STR("\xf0\x9f\x98x"), false},
+        {{"\xf0\x9f\x98\x80", 3}, false}, /* the rest is not the text's */
+        {{"\xc3\xa9", 1}, false},
     };
 
     (void)state;
@@ -204,6 +207,32 @@ static void utf8(void **state)
     assert_int_equal(utf8_cut(s, 3).len, 8);
     assert_int_equal(utf8_cut(s, 4).len, 9);
     assert_int_equal(utf8_cut(s, 100).len, 9);
+}
+
+/* All that may be of three bytes, or nearly, at every distance from the text's end. */
+static void utf8_three_bytes(void **state)
+{
+    static const unsigned char thirds[] = {0x00, 0x7F, 0x80, 0xBF, 0xC0, 0xFF};
+
+    (void)state;
+    for (unsigned n = 0; n < 16 * 256 * sizeof(thirds); n++) {
+        unsigned char lead = 0xE0 | (n & 15), second = n >> 4 & 255, third = thirds[n >> 12];
+        char text[] = {'a', (char)lead, (char)second, (char)third, '\0'};
+        unsigned c = (lead & 15u) << 12 | (second & 63u) << 6 | (third & 63u);
+        bool valid =
+            second >> 6 == 2 && third >> 6 == 2 && c >= 0x800 && (c < 0xD800 || c > 0xDFFF);
+        char out[8];
+
+        if (utf8_valid((struct str){text, 4}) != valid ||
+            utf8_valid((struct str){text + 1, 3}) != valid) {
+            fail_msg("%02x %02x %02x should be %s", lead, second, third,
+                     valid ? "valid" : "invalid");
+        }
+        assert_false(utf8_valid((struct str){text, 2}));
+        assert_false(utf8_valid((struct str){text, 3}));
+        utf8_copy(out, sizeof(out), text);
+        assert_string_equal(out, valid ? text : "a");
+    }
 }
 
 static void utf8_copies(void **state)
@@ -257,8 +286,8 @@ int main(void)
         cmocka_unit_test(error_texts),    cmocka_unit_test(error_too_long),
         cmocka_unit_test(backoff_bounds), cmocka_unit_test(clocks_and_random),
         cmocka_unit_test(strings),        cmocka_unit_test(text_limits),
-        cmocka_unit_test(utf8),           cmocka_unit_test(utf8_copies),
-        cmocka_unit_test(mrkdwn),
+        cmocka_unit_test(utf8),           cmocka_unit_test(utf8_three_bytes),
+        cmocka_unit_test(utf8_copies),    cmocka_unit_test(mrkdwn),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -208,37 +208,34 @@ static bool in_range(unsigned char c, unsigned char low, unsigned char high)
     return c >= low && c <= high;
 }
 
+/* Three bytes, neither overlong nor a surrogate: what Korean is made of. */
+static bool is_three(const unsigned char *p)
+{
+    uint32_t word = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+
+    return (word & 0xF0C0C0) == 0xE08080 && (word & 0x0F2000) != 0 && (word & 0x0F2000) != 0x0D2000;
+}
+
 /* Bytes of the well-formed sequence at p (RFC 3629's table), 0 if it is none. */
 static size_t utf8_sequence(const unsigned char *p, size_t left)
 {
-    unsigned char low = 0x80, high = 0xBF;
-    size_t n;
+    unsigned char low, high;
 
     if (p[0] < 0x80) {
         return 1;
-    } else if (in_range(p[0], 0xC2, 0xDF)) {
-        n = 2;
-    } else if (in_range(p[0], 0xE0, 0xEF)) {
-        n = 3;
-        low = p[0] == 0xE0 ? 0xA0 : 0x80;  /* no overlong form */
-        high = p[0] == 0xED ? 0x9F : 0xBF; /* no surrogate */
-    } else if (in_range(p[0], 0xF0, 0xF4)) {
-        n = 4;
-        low = p[0] == 0xF0 ? 0x90 : 0x80;
-        high = p[0] == 0xF4 ? 0x8F : 0xBF; /* nothing past U+10FFFF */
-    } else {
-        return 0;
     }
-
-    if (left < n || !in_range(p[1], low, high)) {
-        return 0;
+    if (in_range(p[0], 0xC2, 0xDF)) {
+        return left >= 2 && in_range(p[1], 0x80, 0xBF) ? 2 : 0;
     }
-    for (size_t i = 2; i < n; i++) {
-        if (!in_range(p[i], 0x80, 0xBF)) {
-            return 0;
-        }
+    if (in_range(p[0], 0xE0, 0xEF)) {
+        return left >= 3 && is_three(p) ? 3 : 0;
     }
-    return n;
+    low = p[0] == 0xF0 ? 0x90 : 0x80;  /* no overlong form */
+    high = p[0] == 0xF4 ? 0x8F : 0xBF; /* nothing past U+10FFFF */
+    return in_range(p[0], 0xF0, 0xF4) && left >= 4 && in_range(p[1], low, high) &&
+                   in_range(p[2], 0x80, 0xBF) && in_range(p[3], 0x80, 0xBF)
+               ? 4
+               : 0;
 }
 
 bool utf8_valid(struct str s)
@@ -255,6 +252,10 @@ bool utf8_valid(struct str s)
                 i += sizeof(word);
                 continue;
             }
+        }
+        if (s.len - i >= 3 && is_three(p + i)) {
+            i += 3;
+            continue;
         }
         size_t n = utf8_sequence(p + i, s.len - i);
         if (n == 0) {
