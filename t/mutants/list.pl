@@ -48,6 +48,18 @@ return [
         name => 'trigger-key-ignored-member', test => 't/worker/schedule.t', red => qr/members' clocks too/,
         edits => [ [ 'worker/db/firings.c', '"  SELECT schedule_id, time_zone, LEAST($3, now() + interval \'1 minute\'), $2 FROM wanted"', '"  SELECT schedule_id, time_zone, LEAST($3, now() + interval \'1 minute\'), $2 || (SELECT CASE WHEN scope = \'member\' THEN gen_random_uuid()::text ELSE \'\' END FROM study.schedule s WHERE s.name = $1) FROM wanted"' ] ],
     },
+    {
+        name => 'firing-token-at-renew', test => 't/worker/schedule.t', red => qr/in vain for the scheduler to let go of what waits/,
+        edits => [ [ 'worker/db/firings.c', ' AND f.claim_token = c.token::uuid', '' ] ],
+    },
+    {
+        name => 'firing-token-at-collect', test => 't/worker/schedule.t', red => qr/in vain for the scheduler to let go of what it collects/,
+        edits => [ [ 'worker/db/firings_collect.c', ' AND f.claim_token = $2::text::uuid', ' AND $2::text::uuid IS NOT NULL' ] ],
+    },
+    {
+        name => 'firing-token-at-release', test => 't/worker/schedule.t', red => qr/nor given back at a stop/,
+        edits => [ [ 'worker/db/firings.c', ' AND claim_token = $2::text::uuid', ' AND $2::text::uuid IS NOT NULL' ] ],
+    },
 
     # ---- what is made ----
     {
@@ -85,6 +97,14 @@ return [
     {
         name => 'budget-not-reserved', test => 't/worker/budget.t', red => qr/more digests than there is money for/,
         edits => [ [ 'worker/db/budget.c', '            reserved.tokens += tokens;', '' ], [ 'worker/db/budget.c', '            reserved.cost += cost;', '' ], [ 'worker/db/budget.c', 'COALESCE(sum(reserved_tokens), 0)', '0' ] ],
+    },
+    {
+        name => 'budget-reserved-for-ever', test => 't/worker/budget.t', red => qr/what a dead process had reserved/,
+        edits => [ [ 'worker/db/budget.c', ' AND lease_until > now()"', '"' ] ],
+    },
+    {
+        name => 'budget-token-unchecked', test => 't/worker/budget.t', red => qr/a claim that is another's by now/,
+        edits => [ [ 'worker/db/budget.c', ' AND d.claim_token = w.token::uuid', '' ] ],
     },
     {
         name => 'text-may-ping', test => 'build/unit/test_render', red => qr/./,

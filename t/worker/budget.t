@@ -99,10 +99,31 @@ subtest 'what a dead process had reserved comes back' => sub {
     sleep 1.5;
     is($out->row('digest', $other)->{state} =~ /made/ ? $out->row('digest', $other)->{origin} : 'waits', 'waits', 'what does not fit beside it waits');
     $openai->clear_faults;
-    $out->dbh->do("UPDATE study.digest SET lease_until = now() - interval '1 s' WHERE digest_id = ?", undef, $id);
-    my @made = all_made($id, $other);
-    is($made[0]{origin}, 'model', 'made by the next process');
+    # Its lease has ended, and nobody has claimed it yet: the reservation stands in its row, and no longer counts.
+    $out->dbh->do("UPDATE study.digest SET lease_until = now() - interval '1 s', next_at = now() + interval '1 h' WHERE digest_id = ?", undef, $id);
+    my ($made) = all_made($other);
+    is($made->{origin}, 'model', '... until the lease has ended');
+    is($out->row('digest', $id)->{reserved_tokens}, $reserved, 'whose digest lies there yet');
+    $out->dbh->do('UPDATE study.digest SET next_at = now() WHERE digest_id = ?', undef, $id);
+    ($made) = all_made($id);
+    is($made->{origin}, 'model', 'it is made by the next process');
     cmp_ok(budget()->{tokens}, '<=', $LIMIT, 'within the limit');
+};
+
+subtest 'a claim that is another\'s by now' => sub {
+    my $lock = $out->pg->dbh;
+    $lock->begin_work;
+    $lock->do('SELECT 1 FROM study.budget FOR UPDATE');
+    my $id = $out->digest(user => user(), texts => ['takencase notes'], deadline => '5 min');
+    ok(wait_for(sub { $out->value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'study-worker digest' AND wait_event_type = 'Lock' AND query ~ 'study.budget'") }, 20),
+        'a call waits for its turn');
+    $out->dbh->do("UPDATE study.digest SET claim_token = gen_random_uuid(), lease_until = now() + interval '1 h' WHERE digest_id = ?", undef, $id);
+    $lock->rollback;
+    ok(wait_for(sub { $out->log =~ /digest $id is no longer ours/ }, 30), 'and is of no use');
+    is($out->row('digest', $id)->{reserved_tokens}, undef, 'nothing was reserved in the name of another');
+    $out->dbh->do("UPDATE study.digest SET lease_until = now() WHERE digest_id = ?", undef, $id);
+    my ($made) = all_made($id);
+    is($made->{origin}, 'model', 'who makes it');
 };
 
 sub set_used { $out->dbh->do("UPDATE study.budget SET prompt_tokens = ? - completion_tokens, gone_at = NULL WHERE month = date_trunc('month', now() AT TIME ZONE 'UTC')::date", undef, shift) }

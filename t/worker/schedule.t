@@ -365,6 +365,52 @@ for my $case ([ 'INSERT ON study.firing', 'the firing' ], [ 'UPDATE ON study.sch
     $gone->stop;
 }
 
+# --- a firing that is another's by now ------------------------------------------------------
+
+# As another claims it once its lease has ended. It is renewed every five seconds, by the token: what
+# follows comes right after that, so that this is not what finds out.
+{
+    my $theirs = schedule('theirs');
+    my $other = $pg->dbh;
+    my $row = sub { return value('SELECT f::text FROM study.firing f WHERE firing_id = ?', shift) };
+    my $taken = sub {
+        my ($id) = @_;
+        wait_for { value('SELECT claim_token IS NOT NULL FROM study.firing WHERE firing_id = ?', $id) } 10, "firing $id to be claimed";
+        $other->begin_work;
+        $other->do(q{UPDATE study.firing SET claim_token = gen_random_uuid(), lease_until = now() + interval '1 hour' WHERE firing_id = ?}, undef, $id);
+        return $other->selectrow_array('SELECT f::text FROM study.firing f WHERE firing_id = ?', undef, $id);
+    };
+    record('UTHEIRS');
+
+    my $loser = worker('loser', schedule => { max_wait => '10m' }, redis => { servers => $redis->address . " unix:$dir/nobody.sock" });
+    $loser->start;
+    my $waits = firing($theirs, 'trigger:w');
+    my $before = $taken->($waits);
+    $other->commit;
+    wait_for { slurp($loser->log) =~ /firing $waits of theirs is no longer ours/ } 20, 'the scheduler to let go of what waits';
+    is($row->($waits), $before, "another's lease is not renewed");
+
+    $db->do('SELECT pg_advisory_lock(hashtextextended(?, ?))', undef, 'study.collect', $theirs);
+    $db->begin_work;
+    my $collects = firing($theirs, 'trigger:c');
+    $db->do(q{UPDATE study.firing SET state = 'collecting' WHERE firing_id = ?}, undef, $collects);
+    $db->commit;
+    $before = $taken->($collects);
+    $db->do('SELECT pg_advisory_unlock(hashtextextended(?, ?))', undef, 'study.collect', $theirs);
+    wait_for { value(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'study-worker schedule' AND wait_event_type = 'Lock'}) } 20, 'the scheduler to wait for the row';
+    my $stays = firing($theirs, 'trigger:s');
+    $other->commit;
+    wait_for { slurp($loser->log) =~ /firing $collects of theirs is no longer ours/ } 20, 'the scheduler to let go of what it collects';
+    is($row->($collects), $before, "what is another's is not collected");
+    is(owed($collects), '', '... by two');
+
+    $before = $taken->($stays);
+    $other->commit;
+    $loser->stop;
+    is($row->($stays), $before, '... nor given back at a stop');
+    $other->disconnect;
+}
+
 # --- schedulers that are killed ------------------------------------------------------------
 
 {
