@@ -111,6 +111,52 @@ static void scalars_both_ways(void **state)
     pg_destroy(&pg);
 }
 
+static void columns(void **state)
+{
+    struct pg *pg = connected();
+    struct pg_args *args = pg_args_create();
+    struct pg_array *ints = pg_array_create(PG_INT8_ARRAY);
+    struct pg_array *nulls = pg_array_create(PG_TEXT_ARRAY);
+    struct pg_array *blank = pg_array_create(PG_TEXT_ARRAY); /* a text, if an empty one */
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        pg_array_int(ints, i);
+        pg_array_str(nulls, STR_NULL);
+        pg_array_str(blank, i == 1 ? STR("") : STR_NULL);
+    }
+    pg_arg_column(args, ints);
+    pg_arg_column(args, nulls);
+    pg_arg_column(args, blank);
+    struct pg_result *res = query(pg,
+                                  "SELECT unnest($1::bigint[]), unnest($2::text[]),"
+                                  " unnest($3::text[]), cardinality($2)",
+                                  args);
+    assert_int_equal(pg_rows(res), 3);
+    for (int i = 0; i < 3; i++) {
+        assert_true(pg_is_null(res, i, 1));
+        assert_int_equal(pg_is_null(res, i, 2), i != 1);
+    }
+    assert_int_equal(pg_int(res, 0, 3), 0);
+    pg_result_destroy(&res);
+
+    pg_array_reset(blank);
+    pg_array_null(blank);
+    pg_args_reset(args);
+    pg_arg_column(args, blank);
+    pg_arg_array(args, nulls);
+    res = query(pg, "SELECT cardinality($1::text[]), cardinality($2::text[])", args);
+    assert_int_equal(pg_int(res, 0, 0), 0);
+    assert_int_equal(pg_int(res, 0, 1), 3);
+    pg_result_destroy(&res);
+
+    pg_array_destroy(&ints);
+    pg_array_destroy(&nulls);
+    pg_array_destroy(&blank);
+    pg_args_destroy(&args);
+    pg_destroy(&pg);
+}
+
 static void arrays(void **state)
 {
     struct pg *pg = connected();
@@ -540,6 +586,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scalars_both_ways),
         cmocka_unit_test(arrays),
+        cmocka_unit_test(columns),
         cmocka_unit_test(bad_parameters),
         cmocka_unit_test(errors_tell_no_data),
         cmocka_unit_test(verdicts),

@@ -89,11 +89,11 @@ void db_messages_reset(struct db_messages *batch)
     }
 }
 
-/* unnest() flattens arrays of arrays, so the names travel as one array's text form. */
+/* unnest() flattens arrays of arrays, so the names travel as one array's text form, or as NULL. */
 static struct str files_literal(struct text *out, const struct str *files, size_t n)
 {
     if (n == 0) {
-        return STR("{}");
+        return STR_NULL;
     }
     text_reset(out);
     for (size_t i = 0; i < n; i++) {
@@ -167,7 +167,7 @@ static const char fresh_sql[] =
     "INSERT INTO study.message (team_id, channel_id, ts, thread_ts, user_id, subtype, text, files,"
     "  posted_at, accepted_at)"
     " SELECT n.team_id, n.channel_id, n.ts, n.thread_ts, n.user_id, n.subtype, n.text,"
-    "  n.files::text[], n.posted_at, n.accepted_at"
+    "  COALESCE(n.files::text[], '{}'), n.posted_at, n.accepted_at"
     " FROM (SELECT " FRESH_COLUMNS ") AS n WHERE " NOT_FORGOTTEN;
 
 static const char apply_sql[] =
@@ -175,7 +175,8 @@ static const char apply_sql[] =
     "INSERT INTO study.message AS m (team_id, channel_id, ts, thread_ts, user_id, subtype, text,"
     "  files, posted_at, accepted_at, edited_ts, edited_event_ts, deleted)"
     " SELECT n.team_id, n.channel_id, n.ts, n.thread_ts, n.user_id, n.subtype, n.text,"
-    "  n.files::text[], n.posted_at, n.accepted_at, n.edited_ts, n.edited_event_ts, n.deleted"
+    "  COALESCE(n.files::text[], '{}'), n.posted_at, n.accepted_at, n.edited_ts,"
+    "  n.edited_event_ts, n.deleted"
     " FROM (SELECT " FRESH_COLUMNS ", unnest($11::text[]) AS edited_ts,"
     "  unnest($12::text[]) AS edited_event_ts, unnest($13::boolean[]) AS deleted,"
     "  unnest($14::boolean[]) AS only_known) AS n"
@@ -285,7 +286,7 @@ static bool insert(struct pg *pg, struct db_messages *batch, int group, const ch
 {
     pg_args_reset(batch->args);
     for (int i = 0; i < cols; i++) {
-        pg_arg_array(batch->args, batch->col[group][i]);
+        pg_arg_column(batch->args, batch->col[group][i]);
     }
     return pg_exec_prepared(pg, sql, batch->args, res, err);
 }

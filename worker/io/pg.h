@@ -74,6 +74,9 @@ void pg_array_bool(struct pg_array *array, bool v);
 void pg_array_time(struct pg_array *array, int64_t unix_us); /* INT64_MIN is NULL */
 void pg_array_null(struct pg_array *array);
 void pg_arg_array(struct pg_args *args, const struct pg_array *array);
+/* The same for SELECT unnest($1), unnest($2), ...: where there is nothing but NULL it goes empty, for
+ * in such a list the shorter are filled up with NULL. One of them must have a value in each row. */
+void pg_arg_column(struct pg_args *args, const struct pg_array *array);
 
 /*
  * One statement with parameters ($1...), args may be NULL. *res may be NULL when no rows are

@@ -34,7 +34,7 @@
 struct pg_array {
     enum pg_array_type type;
     size_t size;
-    bool has_null;
+    bool has_null, has_value;
     const char *problem;
     struct text data; /* the header is filled in when the array is used */
 };
@@ -213,7 +213,7 @@ void pg_array_reset(struct pg_array *array)
     text_reset(&array->data);
     append(array, header, sizeof(header));
     array->size = 0;
-    array->has_null = false;
+    array->has_null = array->has_value = false;
     array->problem = NULL;
 }
 
@@ -237,6 +237,7 @@ static bool element(struct pg_array *array, bool fits, size_t len)
         return false;
     }
     append_u32(array, (uint32_t)len);
+    array->has_value = true;
     array->size++;
     return true;
 }
@@ -283,9 +284,8 @@ void pg_array_time(struct pg_array *array, int64_t unix_us)
     }
 }
 
-void pg_arg_array(struct pg_args *args, const struct pg_array *array)
+static void put_array(struct pg_args *args, const struct pg_array *array, bool some)
 {
-    const bool some = array->size > 0;
     uint32_t header[ARRAY_HEADER / 4] = {
         htobe32(some ? 1 : 0),
         htobe32(array->has_null),
@@ -301,4 +301,14 @@ void pg_arg_array(struct pg_args *args, const struct pg_array *array)
     /* Without elements there are no dimensions, and the last two words are not there. */
     memcpy(array->data.data, header, sizeof(header));
     put(args, array_oids[array->type].array, array->data.data, some ? array->data.len : 12, 1);
+}
+
+void pg_arg_array(struct pg_args *args, const struct pg_array *array)
+{
+    put_array(args, array, array->size > 0);
+}
+
+void pg_arg_column(struct pg_args *args, const struct pg_array *array)
+{
+    put_array(args, array, array->has_value);
 }
