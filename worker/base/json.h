@@ -1,6 +1,6 @@
 /*
- * JSON. Reading builds a tree in one arena, with counted strings (a NUL inside a string survives);
- * writing goes through yajl_gen into a struct text.
+ * JSON over yajl. Reading builds a tree in one arena, with counted strings (a NUL inside a string
+ * survives, unlike in yajl_tree); writing goes through yajl_gen into a struct text.
  */
 #ifndef STUDY_BASE_JSON_H
 #define STUDY_BASE_JSON_H

@@ -1,19 +1,16 @@
 /*
- * Reading JSON: a tree in one arena, so that a document is one thing to free and a node is never
- * owned by anybody. Strings keep their length: Slack's users can type a NUL.
+ * Reading JSON: yajl's callbacks build a tree in one arena, so that a document is one thing to free
+ * and a node is never owned by anybody. Strings keep their length: Slack's users can type a NUL.
  *
- * By hand, and not by yajl's callbacks, which made half of what storing an event costs us. What is
- * read is the document's own copy of the text: strings stay in it where they stand, and a NUL takes
- * the place of the quote behind each. What is refused is left to yajl to explain (json_refuse.c).
+ * yajl checks UTF-8 only roughly (it takes surrogates and overlong forms, and PostgreSQL does not),
+ * so each string is checked here, and yajl is told not to.
  */
 #include "base/json.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/json_refuse.h"
+#include <yajl/yajl_parse.h>
 
 struct json {
     enum json_type type;
@@ -29,7 +26,7 @@ struct json {
 
 #define CHUNK_BYTES (16 * 1024)
 #define CHUNK_LEAST 512
-#define NODES_RATIO 3 /* what nodes take, in bytes of their text: room of the first chunk */
+#define CHUNK_RATIO 4 /* what a tree takes, in bytes of its text: the first chunk is that large */
 
 struct chunk {
     struct chunk *next;
@@ -43,13 +40,17 @@ struct json_doc {
     struct json *root;
 };
 
-#define TEXT_PAD sizeof(uint64_t)
+struct frame {
+    struct json *container;
+    struct json *first, *last;
+    struct str key; /* of the member being read */
+};
 
-/* The text is valid UTF-8, and the NULs behind it end every token: nothing looks for the end. */
-struct reader {
+struct parser {
     struct json_doc *doc;
-    char *at;
-    unsigned depth;
+    struct frame frames[JSON_DEPTH_MAX];
+    size_t depth;
+    const char *problem; /* why we stopped it, if it was us */
 };
 
 static void *arena_alloc(struct json_doc *doc, size_t size)
@@ -61,7 +62,7 @@ static void *arena_alloc(struct json_doc *doc, size_t size)
         size_t room = size > doc->room ? size : doc->room;
         chunk = malloc(sizeof(*chunk) + room);
         if (chunk == NULL) {
-            abort();
+            return NULL;
         }
         *chunk = (struct chunk){.next = doc->chunks, .size = room};
         doc->chunks = chunk;
@@ -72,334 +73,226 @@ static void *arena_alloc(struct json_doc *doc, size_t size)
     return p;
 }
 
-/* yajl's white space, which is a little more than JSON's. */
-static void skip_space(struct reader *r)
+static int stop(struct parser *p, const char *problem)
 {
-    while (*r->at == ' ' || (*r->at >= '\t' && *r->at <= '\r')) {
-        r->at++;
-    }
+    p->problem = problem;
+    return 0;
 }
 
-/* ---- strings ---- */
-
-#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
-
-/* The high bits of a word's bytes that are less than `n`; exact up to the first of them. */
-static uint64_t below(uint64_t word, unsigned char n)
+static struct json *node_add(struct parser *p, enum json_type type)
 {
-    return (word - EACH(n)) & ~word & EACH(0x80);
-}
+    struct json *node = arena_alloc(p->doc, sizeof(*node));
 
-/* Eight bytes at once, up to a quote, a backslash or a control character. */
-static char *skip_plain(char *p)
-{
-    for (;; p += TEXT_PAD) {
-        uint64_t word, found;
-
-        memcpy(&word, p, TEXT_PAD);
-        word = le64toh(word);
-        found = below(word, ' ') | below(word ^ EACH('"'), 1) | below(word ^ EACH('\\'), 1);
-        if (found != 0) {
-            return p + __builtin_ctzll(found) / 8;
-        }
+    if (node == NULL) {
+        stop(p, "out of memory");
+        return NULL;
     }
-}
+    *node = (struct json){.type = type};
 
-static bool hex4(const char *p, uint32_t *out)
-{
-    uint32_t value = 0;
-
-    for (int i = 0; i < 4; i++) {
-        char c = p[i];
-
-        if (c >= '0' && c <= '9') {
-            value = value << 4 | (uint32_t)(c - '0');
-        } else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')) {
-            value = value << 4 | (uint32_t)((c | 0x20) - 'a' + 10);
-        } else {
-            return false;
-        }
+    if (p->depth == 0) {
+        p->doc->root = node;
+        return node;
     }
-    *out = value;
-    return true;
-}
-
-static char *put_utf8(char *to, uint32_t c)
-{
-    if (c < 0x80) {
-        *to++ = (char)c;
-        return to;
-    }
-    if (c < 0x800) {
-        *to++ = (char)(0xC0 | c >> 6);
+    struct frame *frame = &p->frames[p->depth - 1];
+    node->key = frame->key;
+    if (frame->last == NULL) {
+        frame->first = node;
     } else {
-        if (c < 0x10000) {
-            *to++ = (char)(0xE0 | c >> 12);
-        } else {
-            *to++ = (char)(0xF0 | c >> 18);
-            *to++ = (char)(0x80 | (c >> 12 & 0x3F));
-        }
-        *to++ = (char)(0x80 | (c >> 6 & 0x3F));
+        frame->last->next = node;
     }
-    *to++ = (char)(0x80 | (c & 0x3F));
-    return to;
+    frame->last = node;
+    frame->container->size++;
+    return node;
 }
 
-/* Behind the u. A first half of a pair that stands alone reads as "?"; a second half is refused. */
-static bool read_code_point(struct reader *r, char **to)
+static bool bytes_copy(struct parser *p, const void *data, size_t len, struct str *out)
 {
-    uint32_t c, low;
+    char *copy = arena_alloc(p->doc, len + 1);
 
-    if (!hex4(r->at, &c) || (c & 0xFC00) == 0xDC00) {
-        return false;
+    if (copy == NULL) {
+        return stop(p, "out of memory");
     }
-    r->at += 4;
-    if ((c & 0xFC00) == 0xD800) {
-        if (r->at[0] != '\\' || r->at[1] != 'u') {
-            c = '?';
-        } else if (hex4(r->at + 2, &low)) {
-            c = 0x10000 + ((c & 0x3FF) << 10 | (low & 0x3FF));
-            r->at += 6;
-        } else {
-            return false;
-        }
+    if (len != 0) {
+        memcpy(copy, data, len);
     }
-    *to = put_utf8(*to, c);
+    copy[len] = '\0';
+    *out = (struct str){copy, len};
     return true;
 }
 
-/* Behind the backslash. What it stands for is never longer than it: there is room at `to`. */
-static bool read_escape(struct reader *r, char **to)
+static bool string_copy(struct parser *p, const unsigned char *data, size_t len, struct str *out)
 {
-    static const char escapes[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
-    char c = *r->at++;
-    const char *found = c == '\0' ? NULL : strchr(escapes, c);
-
-    if (c == 'u') {
-        return read_code_point(r, to);
+    if (!utf8_valid((struct str){(const char *)data, len})) {
+        return stop(p, "invalid UTF-8 in a string");
     }
-    if (found == NULL) {
-        return false;
-    }
-    *(*to)++ = meant[found - escapes];
-    return true;
+    return bytes_copy(p, data, len, out);
 }
 
-static bool read_string(struct reader *r, struct str *out)
+static int on_null(void *arg)
 {
-    char *start = r->at + 1, *to;
-
-    if (*r->at != '"') {
-        return false;
-    }
-    to = r->at = skip_plain(start);
-    while (*r->at == '\\') {
-        r->at++;
-        if (!read_escape(r, &to)) {
-            return false;
-        }
-        char *plain = r->at;
-        r->at = skip_plain(plain);
-        memmove(to, plain, (size_t)(r->at - plain));
-        to += r->at - plain;
-    }
-    if (*r->at++ != '"') {
-        return false;
-    }
-    *to = '\0';
-    *out = (struct str){start, (size_t)(to - start)};
-    return true;
+    return node_add(arg, JSON_NULL) != NULL;
 }
 
-/* ---- values ---- */
-
-static bool skip_digits(char **p)
+static int on_boolean(void *arg, int value)
 {
-    char *start = *p;
+    struct json *node = node_add(arg, JSON_BOOL);
 
-    while (**p >= '0' && **p <= '9') {
-        ++*p;
+    if (node == NULL) {
+        return 0;
     }
-    return *p > start;
+    node->boolean = value != 0;
+    return 1;
 }
 
-static bool read_number(struct reader *r, struct json *node)
+static int on_number(void *arg, const char *data, size_t len)
 {
-    char *p = r->at + (*r->at == '-');
-
-    if (*p == '0') {
-        p++;
-    } else if (!skip_digits(&p)) {
-        return false;
-    }
-    if (*p == '.') {
-        p++;
-        if (!skip_digits(&p)) {
-            return false;
-        }
-    }
-    if (*p == 'e' || *p == 'E') {
-        p += p[1] == '+' || p[1] == '-' ? 2 : 1;
-        if (!skip_digits(&p)) {
-            return false;
-        }
-    }
-    node->type = JSON_NUMBER;
-    node->size = (size_t)(p - r->at);
-    char *copy = arena_alloc(r->doc, node->size + 1);
-    memcpy(copy, r->at, node->size);
-    copy[node->size] = '\0';
-    node->bytes = copy;
-    r->at = p;
-    return true;
-}
-
-static bool read_word(struct reader *r, const char *word)
-{
-    size_t n = strlen(word);
-
-    if (strncmp(r->at, word, n) != 0) {
-        return false;
-    }
-    r->at += n;
-    return true;
-}
-
-static bool read_key(struct reader *r, struct str *key)
-{
-    if (!read_string(r, key)) {
-        return false;
-    }
-    skip_space(r);
-    return *r->at++ == ':';
-}
-
-static struct json *read_value(struct reader *r);
-
-/* The list of siblings, once it is closed, becomes an array. */
-static void close_container(struct json_doc *doc, struct json *container, struct json *first)
-{
-    size_t i = 0;
-
-    container->nodes = arena_alloc(doc, container->size * sizeof(struct json *));
-    for (struct json *node = first; node != NULL; node = node->next) {
-        container->nodes[i++] = node;
-    }
-}
-
-static bool read_container(struct reader *r, struct json *container, enum json_type type)
-{
-    const char closing = type == JSON_OBJECT ? '}' : ']';
-    struct json *first = NULL, **next = &first;
-
-    container->type = type;
-    if (r->depth++ == JSON_DEPTH_MAX) {
-        return false;
-    }
-    r->at++;
-    skip_space(r);
-    bool more = *r->at != closing;
-    while (more) {
-        struct str key = STR_NULL;
-
-        if (type == JSON_OBJECT && !read_key(r, &key)) {
-            return false;
-        }
-        struct json *node = read_value(r);
-        if (node == NULL) {
-            return false;
-        }
-        node->key = key;
-        *next = node;
-        next = &node->next;
-        container->size++;
-        skip_space(r);
-        more = *r->at == ',';
-        if (more) {
-            r->at++;
-            skip_space(r);
-        }
-    }
-    if (*r->at++ != closing) {
-        return false;
-    }
-    r->depth--;
-    close_container(r->doc, container, first);
-    return true;
-}
-
-static bool read_into(struct reader *r, struct json *node)
-{
+    struct json *node = node_add(arg, JSON_NUMBER);
     struct str s;
 
-    switch (*r->at) {
-    case '{':
-        return read_container(r, node, JSON_OBJECT);
-    case '[':
-        return read_container(r, node, JSON_ARRAY);
-    case '"':
-        if (!read_string(r, &s)) {
-            return false;
-        }
-        node->type = JSON_STRING;
-        node->bytes = s.data;
-        node->size = s.len;
-        return true;
-    case 'n':
-        return read_word(r, "null");
-    case 't':
-    case 'f':
-        node->type = JSON_BOOL;
-        node->boolean = *r->at == 't';
-        return read_word(r, node->boolean ? "true" : "false");
-    default:
-        return read_number(r, node);
+    if (node == NULL || !bytes_copy(arg, data, len, &s)) {
+        return 0;
     }
+    node->bytes = s.data;
+    node->size = s.len;
+    return 1;
 }
 
-/* With the white space before it; NULL: malformed. */
-static struct json *read_value(struct reader *r)
+static int on_string(void *arg, const unsigned char *data, size_t len)
 {
-    struct json *node = arena_alloc(r->doc, sizeof(*node));
+    struct json *node = node_add(arg, JSON_STRING);
+    struct str s;
 
-    *node = (struct json){.type = JSON_NULL};
-    skip_space(r);
-    return read_into(r, node) ? node : NULL;
+    if (node == NULL || !string_copy(arg, data, len, &s)) {
+        return 0;
+    }
+    node->bytes = s.data;
+    node->size = s.len;
+    return 1;
 }
 
-static bool read_document(struct json_doc *doc, struct str in)
+static int on_key(void *arg, const unsigned char *data, size_t len)
 {
-    struct reader r = {.doc = doc};
-    char *text;
+    struct parser *p = arg;
 
-    doc->room = in.len + CHUNK_LEAST +
-                (in.len < CHUNK_BYTES / NODES_RATIO ? in.len * NODES_RATIO : CHUNK_BYTES);
-    text = arena_alloc(doc, in.len + TEXT_PAD);
-    if (in.len != 0) {
-        memcpy(text, in.data, in.len);
-    }
-    memset(text + in.len, '\0', TEXT_PAD);
+    return string_copy(p, data, len, &p->frames[p->depth - 1].key);
+}
 
-    r.at = text;
-    doc->root = read_value(&r);
-    if (doc->root == NULL) {
-        return false;
+static int on_start(struct parser *p, enum json_type type)
+{
+    if (p->depth == JSON_DEPTH_MAX) {
+        return stop(p, "nested too deeply");
     }
-    skip_space(&r);
-    return r.at == text + in.len;
+    struct json *node = node_add(p, type);
+    if (node == NULL) {
+        return 0;
+    }
+    p->frames[p->depth++] = (struct frame){.container = node};
+    return 1;
+}
+
+static int on_start_map(void *arg)
+{
+    return on_start(arg, JSON_OBJECT);
+}
+
+static int on_start_array(void *arg)
+{
+    return on_start(arg, JSON_ARRAY);
+}
+
+/* The list of siblings becomes an array. */
+static int on_end(void *arg)
+{
+    struct parser *p = arg;
+    struct frame *frame = &p->frames[--p->depth];
+    struct json *container = frame->container;
+    struct json **nodes = arena_alloc(p->doc, container->size * sizeof(struct json *));
+    size_t i = 0;
+
+    if (nodes == NULL) {
+        return stop(p, "out of memory");
+    }
+    for (struct json *node = frame->first; node != NULL; node = node->next) {
+        nodes[i++] = node;
+    }
+    container->nodes = nodes;
+    return 1;
+}
+
+static const yajl_callbacks callbacks = {
+    .yajl_null = on_null,
+    .yajl_boolean = on_boolean,
+    .yajl_number = on_number,
+    .yajl_string = on_string,
+    .yajl_start_map = on_start_map,
+    .yajl_map_key = on_key,
+    .yajl_end_map = on_end,
+    .yajl_start_array = on_start_array,
+    .yajl_end_array = on_end,
+};
+
+/* yajl's own words without the text around the place, which may be a member's. */
+static void explain(yajl_handle handle, const struct parser *p, struct error *err)
+{
+    size_t at = yajl_get_bytes_consumed(handle);
+
+    if (p->problem != NULL) {
+        error_set(err, ERROR_INPUT, "JSON: %s near byte %zu", p->problem, at);
+        return;
+    }
+    unsigned char *words = yajl_get_error(handle, 0, NULL, 0);
+    const char *text = words != NULL ? (const char *)words : "malformed";
+    error_set(err, ERROR_INPUT, "JSON: %.*s near byte %zu", (int)strcspn(text, "\n"), text, at);
+    if (words != NULL) {
+        yajl_free_error(handle, words);
+    }
 }
 
 bool json_parse(struct json_doc **doc, struct str in, struct error *err)
 {
-    *doc = calloc(1, sizeof(**doc));
-    if (*doc == NULL) {
-        abort();
+    struct parser p = {.doc = calloc(1, sizeof(struct json_doc))};
+    yajl_handle handle = yajl_alloc(&callbacks, NULL, &p);
+    yajl_status status;
+    size_t end;
+
+    *doc = NULL;
+    if (p.doc == NULL || handle == NULL) {
+        error_set(err, ERROR_SYSTEM, "JSON: out of memory");
+        goto fail;
     }
-    if (!utf8_valid(in) || !read_document(*doc, in)) {
-        json_destroy(doc);
-        return json_refuse(in, err);
+    yajl_config(handle, yajl_dont_validate_strings, 1);
+    yajl_config(handle, yajl_allow_trailing_garbage, 1); /* it overlooks half a token there */
+    p.doc->room = in.len < CHUNK_LEAST / CHUNK_RATIO   ? CHUNK_LEAST
+                  : in.len < CHUNK_BYTES / CHUNK_RATIO ? in.len * CHUNK_RATIO
+                                                       : CHUNK_BYTES;
+
+    status =
+        in.len == 0 ? yajl_status_ok : yajl_parse(handle, (const unsigned char *)in.data, in.len);
+    end = yajl_get_bytes_consumed(handle);
+    if (status == yajl_status_ok) {
+        status = yajl_complete_parse(handle);
     }
+    if (status != yajl_status_ok) {
+        explain(handle, &p, err);
+        goto fail;
+    }
+    while (end < in.len && memchr(" \t\r\n", in.data[end], 4) != NULL) {
+        end++;
+    }
+    if (end < in.len) {
+        error_set(err, ERROR_INPUT, "JSON: trailing garbage near byte %zu", end);
+        goto fail;
+    }
+    yajl_free(handle);
+    *doc = p.doc;
     return true;
+
+fail:
+    if (handle != NULL) {
+        yajl_free(handle);
+    }
+    json_destroy(&p.doc);
+    return false;
 }
 
 void json_destroy(struct json_doc **doc)
@@ -435,9 +328,7 @@ const struct json *json_member(const struct json *object, struct str key)
 {
     if (is(object, JSON_OBJECT)) {
         for (size_t i = object->size; i-- > 0;) {
-            struct str name = object->nodes[i]->key;
-
-            if (name.len == key.len && memcmp(name.data, key.data, key.len) == 0) {
+            if (str_eq(object->nodes[i]->key, key)) {
                 return object->nodes[i];
             }
         }

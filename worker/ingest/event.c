@@ -353,12 +353,12 @@ const struct json *event_parse(struct event *out, struct str body)
         event_bury(out, "empty_body", "the request had no body");
         return NULL;
     }
+    if (!utf8_valid(body)) {
+        event_bury(out, "bad_utf8", "the body is no UTF-8");
+        return NULL;
+    }
     if (!json_parse(&out->doc, body, &err)) {
-        if (!utf8_valid(body)) {
-            event_bury(out, "bad_utf8", "the body is no UTF-8");
-        } else {
-            event_bury(out, "bad_json", "%s", err.text);
-        }
+        event_bury(out, "bad_json", "%s", err.text);
         return NULL;
     }
     if (json_type(json_root(out->doc)) != JSON_OBJECT) {
