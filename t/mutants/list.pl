@@ -150,7 +150,7 @@ return [
     },
     {
         name => 'night-makes-old', test => 't/worker/quiet.t', red => qr/a night does not make a reply too old/,
-        edits => [ [ 'worker/db/outbox_claim.c', "now() - c.created_at - COALESCE(n.held, '0 s')", 'now() - c.created_at' ] ],
+        edits => [ [ 'worker/db/outbox_claim.c', 'now() - c.created_at - " OUTBOX_HELD("c", "$5", "$6") "', 'now() - c.created_at' ] ],
     },
     {
         name => 'quiet-hours-ignored', test => 't/worker/quiet.t', red => qr/waits for the morning/,

@@ -122,6 +122,15 @@ for my $row ([ team => 'T2', 'U2' ], [ lane => 'T1', 'U3' ], [ untold => 'T1', '
 }
 $db->do(q{INSERT INTO study.lane (team_id, target, stopped_reason, retry_at) VALUES ('T1', 'U6', 'user_disabled', now())});
 
+# In the lane that is stopped, where every night has thirteen hours and a half, and the last has just ended.
+$db->do(q{UPDATE study.member SET time_zone = 'UTC' WHERE user_id = 'U3'});
+my ($dusk, $dawn) = map { my @t = gmtime(time - $_ * 60); sprintf '%02d:%02d', @t[ 2, 1 ] } 14 * 60, 30;
+for my $row ([ 'by hand' => 30, 'false' ], [ 'held' => 30, 'true' ], [ 'long held' => 72, 'true' ]) {
+    my ($name, $hours, $hold) = @$row;
+    $db->do(q{INSERT INTO study.outbox (identity, kind, team_id, target, body, hold, created_at)
+        VALUES (?, 'notice', 'T1', 'U3', '{"text":"words"}', ?, now() - make_interval(hours => ?))}, undef, "night:$name", $hold, $hours);
+}
+
 # Deletions of two days ago that failed, and of a month ago that nobody looked at: one of each is of a
 # forgetting that is still held up, by the reply that Slack has yet to take away.
 $db->do(q{INSERT INTO study.forgotten (team_id, user_id, before, delete_dms, dm_channels) VALUES ('T1', 'U11', now(), true, '{D11}')});
@@ -131,6 +140,7 @@ for my $row ([ D11 => 'failed', 2 ], [ D11 => 'parked', 31 ], [ D11 => 'doubtful
         FROM (SELECT now() - make_interval(days => $3)) AS t (at)}, undef, @$row);
 }
 
+$worker->write_config({ deliver => { processes => 0, quiet_from => $dusk, quiet_until => $dawn } });
 my $taken = value(q{SELECT count(*) FROM study.message WHERE posted_at < now() - interval '30 days'});
 $worker->start;
 wait_for { !value(q{SELECT count(*) FROM study.message WHERE posted_at < now() - interval '30 days'}) } 60, 'old messages to go';
@@ -152,6 +162,9 @@ for my $name (qw(team lane untold well)) {
     is_deeply(\@states, [ $name eq 'well' ? 'pending' : 'cancelled', 'pending' ], "$name: an old digest that cannot be sent is given up");
     is_deeply(\@replies, [ $name =~ /team|lane/ ? 'cancelled, blank' : 'pending', 'pending' ], "$name: and an old reply, with its text");
 }
+is_deeply($db->selectcol_arrayref(q{SELECT identity FROM study.outbox WHERE identity LIKE 'night:%' AND state = 'pending'}), ['night:held'],
+    'a night that a reply was held for does not make it old');
+$db->do(q{DELETE FROM study.outbox WHERE identity LIKE 'night:%'});
 is_deeply($db->selectcol_arrayref(q{SELECT target FROM study.lane WHERE stopped_reason IS NOT NULL}), ['U3'], 'a lane is tried again in its time');
 $db->do(q{DELETE FROM study.digest WHERE digest_id = ANY (?)}, undef, [ values %nowhere ]);
 

@@ -80,6 +80,27 @@ struct outbox_work { /* strings are owned */
 };
 void outbox_work_destroy(struct outbox_work **work);
 
+/* By which a member's night is told; SQL, of rows of member m, schedule s and setting e. */
+#define OUTBOX_ZONE "study.valid_zone(m.time_zone, study.valid_zone(s.time_zone, e.time_zone))"
+
+/* How long the reply o was held in its member's nights, from one time of day (text) until another;
+ * SQL, an interval: a reply that may not go at night does not grow older in it. */
+#define OUTBOX_HELD(o, from, until)                                                                \
+    "(SELECT COALESCE(sum(GREATEST(LEAST(now(), (day + night.length) AT TIME ZONE zone)"           \
+    "      - GREATEST(" o ".created_at, day AT TIME ZONE zone), '0 s')), '0 s')"                   \
+    "   FROM study.setting e"                                                                      \
+    "   LEFT JOIN study.member m ON m.team_id = " o ".team_id AND m.user_id = " o ".target"        \
+    "   LEFT JOIN study.digest d ON d.digest_id = " o ".digest_id"                                 \
+    "   LEFT JOIN study.schedule s USING (schedule_id)"                                            \
+    "  CROSS JOIN LATERAL (SELECT " OUTBOX_ZONE " AS zone) z"                                      \
+    "  CROSS JOIN (SELECT " from "::text::time AS begins, " until "::text::time AS ends) q"        \
+    "  CROSS JOIN LATERAL (SELECT q.ends - q.begins + CASE WHEN q.ends < q.begins"                 \
+    "                             THEN interval '1 day' ELSE '0 s' END AS length) night"           \
+    "  CROSS JOIN LATERAL generate_series("                                                        \
+    "        (" o ".created_at AT TIME ZONE zone)::date - interval '1 day' + q.begins,"            \
+    "        now() AT TIME ZONE zone, interval '1 day') AS day"                                    \
+    "  WHERE " o ".hold)"
+
 struct outbox_terms {
     int limit;
     bool responses_only; /* answers to commands: somebody waits for them */

@@ -46,9 +46,6 @@ static const char lock_due_sql[] =
 /* Held, and nobody has it in hand. */
 #define HELD "(o.hold AND o.state = 'pending' AND COALESCE(o.lease_until, now()) <= now())"
 
-/* By which a member's night is told. */
-#define ZONE "study.valid_zone(m.time_zone, study.valid_zone(s.time_zone, e.time_zone))"
-
 /* A row that somebody else has changed since it was looked at fails the second look at its state
  * and token, and is left to the next claim. */
 static const char claim_sql[] =
@@ -58,7 +55,7 @@ static const char claim_sql[] =
     "      FROM unnest($1::text[], $2::text[]) AS w (team_id, target)"
     "      JOIN study.lane l USING (team_id, target)"
     "      LEFT JOIN LATERAL ("
-    "          SELECT study.quiet_end(now(), " ZONE ", $5::text::time, $6::text::time) AS ends"
+    "          SELECT study.quiet_end(now(), " OUTBOX_ZONE ", $5::text::time, $6::text::time) AS ends"
     "            FROM study.outbox o CROSS JOIN study.setting e"
     "            LEFT JOIN study.member m ON m.team_id = o.team_id AND m.user_id = o.target"
     "            LEFT JOIN study.digest d USING (digest_id)"
@@ -108,25 +105,11 @@ static const char claim_sql[] =
     "            WHEN c.kind IN ('reaction', 'delete') THEN c.body ->> 'channel'"
     "            WHEN c.kind <> 'response' THEN c.target END,"
     "       c.attempts,"
-    "       (1000 * extract(epoch FROM now() - c.created_at - COALESCE(n.held, '0 s')))::bigint,"
+    "       (1000 * extract(epoch FROM now() - c.created_at - " OUTBOX_HELD("c", "$5", "$6") "))::bigint,"
     "       (1000000 * extract(epoch FROM c.sent_from))::bigint, c.channel_id,"
     "       (SELECT t.bot_user_id FROM study.team t WHERE t.team_id = c.team_id)"
     "  FROM claimed c"
-    "  LEFT JOIN study.member m ON m.team_id = c.team_id AND m.user_id = c.target"
-    /* a reply that may not go at night does not grow older in it */
-    "  LEFT JOIN LATERAL ("
-    "      SELECT sum(GREATEST(LEAST(now(), (day + night.length) AT TIME ZONE zone)"
-    "                          - GREATEST(c.created_at, day AT TIME ZONE zone), '0 s')) AS held"
-    "        FROM study.setting e"
-    "        LEFT JOIN study.digest d ON d.digest_id = c.digest_id"
-    "        LEFT JOIN study.schedule s USING (schedule_id)"
-    "       CROSS JOIN LATERAL (SELECT " ZONE " AS zone) z"
-    "       CROSS JOIN (SELECT $5::text::time AS begins, $6::text::time AS ends) q"
-    "       CROSS JOIN LATERAL (SELECT q.ends - q.begins + CASE WHEN q.ends < q.begins"
-    "                                  THEN interval '1 day' ELSE '0 s' END AS length) night"
-    "       CROSS JOIN LATERAL generate_series("
-    "             (c.created_at AT TIME ZONE zone)::date - interval '1 day' + q.begins,"
-    "             now() AT TIME ZONE zone, interval '1 day') AS day) n ON c.hold";
+    "  LEFT JOIN study.member m ON m.team_id = c.team_id AND m.user_id = c.target";
 
 static enum outbox_kind kind_of(struct str word)
 {

@@ -5,6 +5,8 @@
  */
 #include "db/retention.h"
 
+#include "db/outbox.h"
+
 #define OLD(column) column " < now() - make_interval(secs => $1)"
 #define BRIEF_S     (24 * 3600) /* answers to commands, reactions and deletions, once over */
 #define FINISHED    "('sent', 'logged', 'parked', 'failed', 'cancelled')"
@@ -97,6 +99,7 @@ static const char replies_sql[] =
     "WITH old AS (SELECT outbox_id FROM study.outbox AS o"
     "  WHERE state IN ('pending', 'sending', 'doubtful') AND " OLD("created_at")
     "   AND (lease_until IS NULL OR lease_until <= now()) AND " NOWHERE("o", "o.target")
+    "   AND " OLD("created_at + " OUTBOX_HELD("o", "$3", "$4"))
     "  LIMIT $2 FOR UPDATE SKIP LOCKED)"
     " UPDATE study.outbox AS o SET state = 'cancelled', body = NULL, claim_token = NULL,"
     "  lease_until = NULL, done_at = now(), error = 'nothing could be sent there'"
@@ -120,8 +123,8 @@ static const char lanes_sql[] =
     " UPDATE study.lane AS l SET stopped_reason = NULL, retry_at = NULL, due_at = now()"
     " FROM old WHERE l.team_id = old.team_id AND l.target = old.target";
 
-static bool step(struct pg *pg, const char *sql, int64_t age_s, int64_t limit, int64_t *count,
-                 struct retention_counts *counts, struct error *err)
+static bool step(struct pg *pg, const char *sql, int64_t age_s, const struct retention_terms *terms,
+                 int64_t *count, struct retention_counts *counts, struct error *err)
 {
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
@@ -130,20 +133,25 @@ static bool step(struct pg *pg, const char *sql, int64_t age_s, int64_t limit, i
     if (age_s > 0) {
         pg_arg_double(args, (double)age_s);
     }
-    pg_arg_int(args, limit);
+    pg_arg_int(args, terms->limit);
+    if (sql == replies_sql) {
+        pg_arg_cstr(args, terms->quiet_from);
+        pg_arg_cstr(args, terms->quiet_until);
+    }
     ok = pg_exec(pg, sql, args, &res, err);
     if (ok) {
         *count = pg_affected(res);
-        counts->more |= *count == limit;
+        counts->more |= *count == terms->limit;
     }
     pg_result_destroy(&res);
     pg_args_destroy(&args);
     return ok;
 }
 
-bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t give_up_s, int64_t limit,
+bool db_retention_sweep(struct pg *pg, const struct retention_terms *terms,
                         struct retention_counts *counts, struct error *err)
 {
+    int64_t keep_s = terms->keep_s, give_up_s = terms->give_up_s;
     const struct {
         const char *sql;
         int64_t age_s; /* 0: has none */
@@ -165,10 +173,10 @@ bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t give_up_s, int64_
 
     *counts = (struct retention_counts){0};
     for (size_t i = 0; ok && i < sizeof(steps) / sizeof(steps[0]); i++) {
-        if (steps[i].count == &counts->digests && counts->messages == limit) {
+        if (steps[i].count == &counts->digests && counts->messages == terms->limit) {
             continue;
         }
-        ok = step(pg, steps[i].sql, steps[i].age_s, limit, steps[i].count, counts, err);
+        ok = step(pg, steps[i].sql, steps[i].age_s, terms, steps[i].count, counts, err);
     }
     return ok;
 }

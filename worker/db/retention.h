@@ -7,7 +7,7 @@
  * a forgetting under way is waiting for stay until it has counted them.
  *
  * So that everything is finished once: in a workspace or a lane that is stopped, what is older than
- * [deliver] give_up is cancelled, replies and digests; so are digests of that age whose member no
+ * [deliver] give_up, nights that it was held for not counted, is cancelled, replies and digests; so are digests of that age whose member no
  * notice has reached. A lane that was stopped is tried again after a day.
  */
 #ifndef STUDY_DB_RETENTION_H
@@ -25,8 +25,15 @@ struct retention_counts {
     bool more; /* one of them reached the limit */
 };
 
-/* At most `limit` rows of each kind. Rows that another process holds are left for the next time. */
-bool db_retention_sweep(struct pg *pg, int64_t keep_s, int64_t give_up_s, int64_t limit,
+struct retention_terms {
+    int64_t keep_s, give_up_s;
+    int64_t limit;          /* rows of each kind, at most */
+    const char *quiet_from; /* "22:00", of the member; equal to quiet_until: no nights */
+    const char *quiet_until;
+};
+
+/* Rows that another process holds are left for the next time. */
+bool db_retention_sweep(struct pg *pg, const struct retention_terms *terms,
                         struct retention_counts *counts, struct error *err);
 
 #endif

@@ -60,7 +60,8 @@ struct scheduler {
     size_t held_count;
     int64_t look_ms; /* between the last look and the next */
     int64_t renew_at_ms, clocks_at_ms;
-    int64_t retention_s, give_up_s, sweep_at_ms, deadline_pg_ms;
+    struct retention_terms retention;
+    int64_t sweep_at_ms, deadline_pg_ms;
     bool private_channels;
     bool external_members;
     bool listening;
@@ -269,7 +270,7 @@ static bool sweep(struct scheduler *s, struct error *err)
     }
     s->sweep_at_ms = clock_boot_ms() + SWEEP_MS;
     pg_set_deadline(s->pg, SWEEP_LIMIT_MS);
-    bool ok = db_retention_sweep(s->pg, s->retention_s, s->give_up_s, SWEEP_ROWS, &counts, err);
+    bool ok = db_retention_sweep(s->pg, &s->retention, &counts, err);
     pg_set_deadline(s->pg, s->deadline_pg_ms);
     if (!ok) {
         log_warn("what retention has ended stays for now: %s", err->text);
@@ -416,8 +417,14 @@ int role_schedule(const struct role *role)
         .deadline_ms = config_int(config, "digest", "deadline"),
         .private_channels = config_bool(config, "privacy", "private_channels"),
         .external_members = config_bool(config, "privacy", "external_members"),
-        .give_up_s = config_int(config, "deliver", "give_up") / 1000,
-        .retention_s = config_int(config, "privacy", "retention") / 1000,
+        .retention =
+            {
+                .keep_s = config_int(config, "privacy", "retention") / 1000,
+                .give_up_s = config_int(config, "deliver", "give_up") / 1000,
+                .limit = SWEEP_ROWS,
+                .quiet_from = config_string(config, "deliver", "quiet_from"),
+                .quiet_until = config_string(config, "deliver", "quiet_until"),
+            },
         .deadline_pg_ms = config_int(config, "postgres", "timeout"),
     };
     bool misconfigured = false;
