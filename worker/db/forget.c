@@ -91,32 +91,27 @@ bool forget_group_done(struct pg *pg, int64_t group, int64_t *count, struct erro
 {
     struct pg_args *args = pg_args_create();
     struct pg_result *res = NULL;
-    bool ok;
 
     pg_arg_time(args, group);
-    ok = pg_exec(pg,
-                 "UPDATE study.forgotten SET done_at = now(), error = NULL"
-                 " WHERE done_at IS NULL AND rows_at <= $1",
-                 args, &res, err);
+    bool ok = pg_exec_take(pg,
+                           "UPDATE study.forgotten SET done_at = now(), error = NULL"
+                           " WHERE done_at IS NULL AND rows_at <= $1",
+                           args, &res, err);
     *count = ok ? pg_affected(res) : 0;
     pg_result_destroy(&res);
-    pg_args_destroy(&args);
     return ok;
 }
 
 bool forget_group_waits(struct pg *pg, int64_t group, const char *why, struct error *err)
 {
     struct pg_args *args = pg_args_create();
-    bool ok;
 
     pg_arg_time(args, group);
     pg_arg_cstr(args, why);
-    ok = pg_exec(pg,
-                 "UPDATE study.forgotten SET error = left($2, 300) WHERE done_at IS NULL"
-                 " AND rows_at <= $1 AND error IS DISTINCT FROM left($2, 300)",
-                 args, NULL, err);
-    pg_args_destroy(&args);
-    return ok;
+    return pg_exec_take(pg,
+                        "UPDATE study.forgotten SET error = left($2, 300) WHERE done_at IS NULL"
+                        " AND rows_at <= $1 AND error IS DISTINCT FROM left($2, 300)",
+                        args, NULL, err);
 }
 
 bool forget_state(struct pg *pg, const char *team_id, const char *user_id, enum forget_state *state,
