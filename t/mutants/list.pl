@@ -129,6 +129,10 @@ return [
         edits => [ [ 'worker/db/outbox.c', "SET state = 'sending', channel_id", "SET channel_id" ] ],
     },
     {
+        name => 'notified-after-the-wait-only', test => 't/worker/deliver_kinds.t', red => qr/what was committed meanwhile is sent/,
+        edits => [ [ 'worker/proc/role_deliver.c', "    if (db_turn_notified(&d->db)) {\n        d->claim_at_ms = clock_boot_ms();\n    }\n    fds[0]", '    fds[0]' ] ],
+    },
+    {
         name => 'outbox-token-unchecked', test => 't/worker/woken.t', red => qr/deliver/,
         edits => [ [ 'worker/db/outbox.c', $ABOUT_TOKEN, '' ] ],
     },

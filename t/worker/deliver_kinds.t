@@ -22,6 +22,18 @@ my $serial = 0;
 
 ok(wait_for(sub { $out->value("SELECT url IS NOT NULL FROM study.team WHERE team_id = 'T0STUDY'") }, 20), 'the workspace is known');
 
+# Nothing happens by itself then: what is not told of waits for a minute, and no request is given up.
+sub unpolled { settings('1m', '2m'); return }
+sub polled   { settings('1s', '3s'); return }
+
+sub settings {
+    my ($poll, $timeout) = @_;
+    $out->worker->stop;
+    $out->worker->write_config({ deliver => { poll => $poll }, slack => { timeout => $timeout } });
+    $out->worker->start(wait => 0);
+    return;
+}
+
 sub user { return sprintf 'U%06dK', ++$serial }
 
 # An answer to a command of a member; the path is what the stand-in sees of it.
@@ -59,7 +71,6 @@ sub reactions {
 subtest 'an answer to a command' => sub {
     my $user = user();
     my ($id, $path) = response($user);
-    my $from = time;
     ok($out->wait_row('outbox', $id, 'sent', 5), 'sent');
     my ($request) = posted_to($path);
     is($request->{args}{text}, '오늘 2개', 'the message');
@@ -68,26 +79,47 @@ subtest 'an answer to a command' => sub {
     like($request->{headers}{'content-type'}, qr{^application/json}, 'JSON');
     is($out->row('outbox', $id)->{body}, undef, 'its address is not kept');
     is($out->row('outbox', $id)->{sent_ts}, undef, 'it has no ts');
+};
 
-    # Half a dozen for one member: no second between them, and none is kept waiting by a poll.
+subtest 'no answer waits for a poll' => sub {
+    unpolled();
+    my $user = user();
     my @ids = map { (response($user))[0] } 1 .. 6;
-    ok($out->wait_row('outbox', $_, 'sent', 10), 'another') for @ids;
-    my @waits = sort { $a <=> $b } map {
-        $out->value('SELECT extract(epoch FROM done_at - created_at) FROM study.outbox WHERE outbox_id = ?', $_)
-    } @ids;
-    cmp_ok($waits[2], '<', 1, "within a second of their commits (@waits)");
+    ok($out->wait_row('outbox', $_, 'sent'), 'one of half a dozen for one member') for @ids;
+
+    # A claim that comes to nothing waits in its COMMIT while an answer is committed, whose notification then comes with that COMMIT's.
+    my $empty = 'response-' . user();
+    my $lock = $out->pg->dbh;
+    $lock->do('SELECT pg_advisory_lock(7)');
+    $out->dbh->do('CREATE FUNCTION public.wait_for_test() RETURNS trigger LANGUAGE plpgsql AS'
+        . ' $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END $$');
+    $out->dbh->do('CREATE CONSTRAINT TRIGGER wait_for_test AFTER UPDATE ON study.lane DEFERRABLE INITIALLY DEFERRED FOR EACH ROW'
+        . " WHEN (NEW.target = '$empty') EXECUTE FUNCTION public.wait_for_test()");
+    $out->dbh->do("INSERT INTO study.lane (team_id, target, due_at) VALUES ('T0STUDY', ?, now())", undef, $empty);
+    $out->dbh->do('NOTIFY study_outbox');
+    ok(wait_for(sub {
+        $out->value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'study-worker deliver' AND wait_event = 'advisory'") > 0;
+    }, 20, 'deliver to wait in its COMMIT'), 'deliver is claiming');
+    my ($id) = response(user());
+    $lock->do('SELECT pg_advisory_unlock(7)');
+    ok($out->wait_row('outbox', $id, 'sent'), 'what was committed meanwhile is sent');
+    $out->dbh->do('DROP FUNCTION public.wait_for_test() CASCADE');
+    polled();
 };
 
 subtest 'an answer does not wait behind posts that hang' => sub {
     my @users = map { user() } 1 .. 12;
-    $slack->set(delays => { 'chat.postMessage' => 2.5 });
+    settings('1s', '2m');
+    $slack->fault({ kind => 'hold', match => { method => 'chat.postMessage' } });
     my @posts = map { $out->reply(target => $_) } @users;
     ok(wait_for(sub { $out->value("SELECT count(*) >= 6 FROM study.outbox WHERE state = 'sending'") }, 20), 'every place but one is taken');
     my ($id, $path) = response(user());
-    ok($out->wait_row('outbox', $id, 'sent', 5), 'sent');
-    cmp_ok($out->value("SELECT count(*) FROM study.outbox WHERE outbox_id = ANY (?) AND state <> 'sent'", \@posts), '>', 0, 'before the posts');
-    $slack->set(delays => { 'chat.postMessage' => 0 });
-    $out->wait_row('outbox', $_, 'sent', 60) for @posts;
+    ok($out->wait_row('outbox', $id, 'sent'), 'sent');
+    is($out->value("SELECT count(*) FROM study.outbox WHERE outbox_id = ANY (?) AND state = 'sent'", \@posts), 0, 'before the posts');
+    $slack->clear_faults;
+    cmp_ok($slack->release, '>=', 6, 'Slack answers');
+    ok($out->wait_row('outbox', $_, 'sent', 60), 'a post is sent') for @posts;
+    polled();
 };
 
 for my $case (

@@ -86,6 +86,7 @@ const struct option options[] = {
     {"deliver", "processes", OPTION_INT, "1", 0, 16, NULL, NULL, "Processes that send to Slack."},
     {"deliver", "concurrency", OPTION_INT, "32", 1, 256, NULL, NULL, "Requests under way at once, for each process."},
     {"deliver", "lease", OPTION_DURATION, "60s", 10 * SECOND, 1 * HOUR, NULL, NULL, "How long a claimed reply is ours."},
+    {"deliver", "poll", OPTION_DURATION, "1s", 10 * MS, 60 * SECOND, NULL, NULL, "How often it looks for what nobody tells it of: a limit of Slack's that is over, new workspaces, members to ask about."},
     {"deliver", "max_attempts", OPTION_INT, "100", 1, 1000, NULL, NULL, "Attempts to send one reply at most."},
     {"deliver", "give_up", OPTION_DURATION, "24h", 1 * MINUTE, 7 * DAY, NULL, NULL, "Age at which an unsent reply is given up; a night that it was held for does not count."},
     {"deliver", "doubtful", OPTION_CHOICE, "settle", 0, 0, "settle|park", NULL, "A reply that may have been sent: look it up in the channel, or leave it to an operator."},

@@ -39,3 +39,10 @@ void db_turn_worked(struct db_turn *turn)
 {
     outage_end(&turn->outage);
 }
+
+bool db_turn_notified(struct db_turn *turn)
+{
+    struct error err = {0}; /* a lost connection is the next turn's */
+
+    return pg_is_connected(turn->pg) && pg_notified(turn->pg, &err);
+}

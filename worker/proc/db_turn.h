@@ -26,5 +26,8 @@ bool db_turn_begin(struct db_turn *turn);
  * interruption is no failure of PostgreSQL's and not said. */
 void db_turn_failed(struct db_turn *turn, const char *what, const struct error *err);
 void db_turn_worked(struct db_turn *turn);
+/* Whether there was a notification. One that came with a statement's answer has left the
+ * connection by then and wakes no wait for it: to be asked right before the wait, and after it. */
+bool db_turn_notified(struct db_turn *turn);
 
 #endif

@@ -46,8 +46,8 @@ bool deliver_claim(struct deliver *d)
         d->jobs[d->count++] = job;
     }
     free(works);
-    if (next_ms < 0 || next_ms > DELIVER_POLL_MS || crowded) {
-        next_ms = DELIVER_POLL_MS;
+    if (next_ms < 0 || next_ms > d->poll_ms || crowded) {
+        next_ms = d->poll_ms;
     }
     d->crowded = crowded;
     d->claim_at_ms = clock_boot_ms() + (count == (size_t)terms.limit ? 0 : next_ms);
@@ -204,7 +204,7 @@ static bool retract(struct deliver *d)
 
 bool deliver_claim_questions(struct deliver *d)
 {
-    d->teams_at_ms = clock_boot_ms() + DELIVER_POLL_MS;
+    d->teams_at_ms = clock_boot_ms() + d->poll_ms;
     if (clock_boot_ms() >= d->retests_at_ms) {
         claim_retests(d);
     }

@@ -18,7 +18,7 @@ struct deliver {
     struct slack_side slack;
     struct db_turn db;
     struct http *http;
-    int64_t lease_ms;
+    int64_t lease_ms, poll_ms;
 
     struct job **jobs;
     size_t count;
@@ -38,8 +38,6 @@ struct deliver {
     int64_t retests_at_ms;
     struct outage slack_outage;
 };
-
-#define DELIVER_POLL_MS 1000
 
 /* Takes up what is due, as far as there is room. False: PostgreSQL failed, and it was said. */
 bool deliver_claim(struct deliver *d);

@@ -197,7 +197,7 @@ static void release_all(struct deliver *d)
 static int wait_ms(const struct deliver *d, enum stop stop)
 {
     int64_t now = clock_boot_ms();
-    int64_t until = now + DELIVER_POLL_MS;
+    int64_t until = now + d->poll_ms;
 
     if (stop == STOP_NOT && d->count < d->concurrency && d->claim_at_ms < until) {
         until = d->claim_at_ms;
@@ -225,13 +225,16 @@ static void turn(struct deliver *d, enum stop stop)
             next_steps(d);
         }
     }
+    if (db_turn_notified(&d->db)) {
+        d->claim_at_ms = clock_boot_ms();
+    }
     fds[0] = pg_fd(d->db.pg);
     fds[1] = signals_wake_fd();
     if (!http_wait(d->http, fds, 2, wait_ms(d, stop), &err)) {
         log_error("waiting: %s", err.text);
     }
     take_answers(d);
-    if (pg_is_connected(d->db.pg) && pg_notified(d->db.pg, &err)) {
+    if (db_turn_notified(&d->db)) {
         d->claim_at_ms = clock_boot_ms();
     }
 }
@@ -270,6 +273,7 @@ static bool open_role(struct deliver *d, struct error *err)
         .log_only = strcmp(config_string(c, "deliver", "mode"), "log") == 0,
     };
     d->slack.only_count = config_list(c, "deliver", "only", &d->slack.only);
+    d->poll_ms = config_int(c, "deliver", "poll");
     d->lease_ms = config_int(c, "deliver", "lease");
     if (d->lease_ms < limits.timeout_ms + MARGIN_MS) {
         d->lease_ms = limits.timeout_ms + MARGIN_MS;

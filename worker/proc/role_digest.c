@@ -350,12 +350,15 @@ static void turn(struct digest_role *d, enum stop stop)
     if (stop == STOP_NOT) {
         ask(d);
     }
+    if (db_turn_notified(&d->db)) {
+        d->claim_at_ms = 0;
+    }
     fds[0] = pg_fd(d->db.pg);
     fds[1] = signals_wake_fd();
     if (!http_wait(d->http, fds, 2, wait_ms(d, stop), &err)) {
         log_error("waiting: %s", err.text);
     }
-    if (pg_is_connected(d->db.pg) && pg_notified(d->db.pg, &err)) {
+    if (db_turn_notified(&d->db)) {
         d->claim_at_ms = 0;
     }
 }

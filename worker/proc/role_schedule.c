@@ -325,9 +325,14 @@ static bool turn(struct scheduler *s, bool *progress, struct error *err)
 
 static void wait_for_work(struct scheduler *s, int64_t ms)
 {
+    struct error err;
+
+    /* What came with a statement's answer has left the connection: it wakes no poll. */
+    if (pg_notified(s->pg, &err)) {
+        return;
+    }
     struct pollfd fds[2] = {{.fd = signals_wake_fd(), .events = POLLIN},
                             {.fd = pg_fd(s->pg), .events = POLLIN}};
-
     if (poll(fds, 2, (int)(ms < 0 ? 0 : ms)) < 0 && errno != EINTR) {
         log_error("poll failed, errno %d", errno);
     }

@@ -84,6 +84,7 @@ sub call {
 sub fault        { my $self = shift; return $self->call('faults', [@_])->{faults} }
 sub faults       { return $_[0]->call('faults')->{faults} }
 sub clear_faults { return $_[0]->call('faults', undef, 'DELETE') }
+sub release      { return $_[0]->call('release', {})->{released} }    # the answers that a fault "hold" keeps
 sub set          { my ($self, %set) = @_; return $self->call('settings', \%set) }
 sub counters     { return $_[0]->call('counters') }
 sub state        { return $_[0]->call('state') }

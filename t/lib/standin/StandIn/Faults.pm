@@ -3,7 +3,8 @@ package StandIn::Faults;
 # Which request goes wrong, and how.  A fault is a JSON object:
 #
 #   kind         status, error, cut_before, cut_after, cut_body, stall, delay,
-#                drip, nonsense, wrong_type, empty, or one of the stand-in's own
+#                hold (answered when the control call "release" says so), drip,
+#                nonsense, wrong_type, empty, or one of the stand-in's own
 #   match        {method, path, team, channel, user, contains}: all must hold;
 #                method may be a list; contains is looked for in the raw body
 #   skip         let the first so many matches pass (0)
@@ -14,6 +15,7 @@ package StandIn::Faults;
 #   then         after the sequence: "ok" (default), "last" or "repeat"
 #   accept       whether the request takes effect all the same; true for
 #                whatever only spoils the answer, false for status and error
+#   hold         the answer, spoilt as kind says, waits for "release" as well
 #
 # Further members belong to the kind: status, headers, retry_after, error,
 # seconds, bytes, interval, part, body, content_type, reset.

@@ -250,7 +250,10 @@ sub _reply ($self, $conn, $req, $reply, $fault) {
 
     $req->{status} = $reply->{status} // 200;
     my $send = sub { $self->_send($conn, $req, $reply, $fault) };
-    if ($delay > 0) {
+    if ($kind eq 'hold' || $fault && $fault->{hold}) {
+        push @{$self->{held}}, $send;
+    }
+    elsif ($delay > 0) {
         $conn->{timer} = Mojo::IOLoop->timer($delay => sub { delete $conn->{timer}; $send->() });
     }
     else {
@@ -390,6 +393,11 @@ sub _control_call ($self, $what, $verb, $in, $query) {
         if    ($verb eq 'POST')   { $self->faults->add(ref $in eq 'ARRAY' ? @$in : $in) }
         elsif ($verb eq 'DELETE') { $self->faults->clear }
         return {faults => $self->faults->list};
+    }
+    if ($what eq 'release') {
+        my $held = delete $self->{held} // [];
+        $_->() for @$held;
+        return {released => scalar @$held};
     }
     return {%{$self->{counters}}, dropped => $self->received->dropped} if $what eq 'counters';
     return $self->received->list($query, $self->api)                 if $what eq 'received';
