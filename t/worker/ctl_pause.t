@@ -61,7 +61,7 @@ subtest store => sub {
 # --- digest and deliver, each for one workspace ---------------------------------------------
 
 my $out = StudyTest::Outgoing->start(slack => { team => [ 'T0STUDY:xoxb-standin:U0BOT', 'T0OTHER:xoxb-other:U0BOT2' ] },
-    tokens => { T0STUDY => 'xoxb-standin', T0OTHER => 'xoxb-other' });
+    tokens => { T0STUDY => 'xoxb-standin', T0OTHER => 'xoxb-other' }, config => { slack => { timeout => '2m' } });
 my $ctl = ctl_of($out->worker);
 $out->team('T0OTHER');
 $out->dbh->do("UPDATE study.team SET url = 'https://x.slack.com/', bot_user_id = 'U0BOT'");
@@ -83,16 +83,17 @@ subtest deliver => sub {
 
 # Claimed before the pause, ready to be sent after it: it does not leave.
 subtest 'what deliver has in hand' => sub {
-    $out->slack->fault({ kind => 'delay', seconds => 2, match => { method => 'conversations.open', contains => 'U000007P' }, count => 1 });
+    $out->slack->fault({ kind => 'hold', match => { method => 'conversations.open', contains => 'U000007P' }, count => 1 });
     my $held = $out->reply(target => 'U000007P', text => 'stopped on its way');
     ok(wait_for(sub { grep { index($_->{body}, 'U000007P') >= 0 } $out->slack->received('conversations.open') }, 10), 'its DM is being opened');
     is(($ctl->('pause', 'deliver'))[0], 0, 'deliver is paused');
-    sleep 4;
+    is($out->slack->release, 1, 'it is open now');
+    ok(wait_for(sub { !defined $out->row('outbox', $held)->{claim_token} }, 20), 'the reply has left its hands');
     my $row = $out->row('outbox', $held);
     is_deeply([ @$row{qw(state claim_token attempts)} ], [ 'pending', undef, 0 ], 'it was given back, untried');
     is(scalar(() = $out->dm('U000007P')), 0, '... and not sent');
     is(($ctl->('resume', 'deliver'))[0], 0, 'resumed');
-    ok($out->wait_row('outbox', $held, 'sent', 5), '... it is sent at once, not when its lease would have ended');
+    ok($out->wait_row('outbox', $held, 'sent'), '... it is sent at once, not when its lease would have ended');
 };
 
 subtest digest => sub {
@@ -109,19 +110,18 @@ subtest digest => sub {
 
 # A digest that was claimed and stands ready behind another is not asked when its workspace stops.
 subtest 'what stands ready' => sub {
-    $out->worker->write_config({ openai => { concurrency => 1, timeout => '10s' } });
-    $out->worker->proc->signal('HUP');
-    sleep 2;
-    $out->openai->fault({ kind => 'delay', seconds => 4, match => { contains => 'slow words' }, count => 1 });
+    $out->worker->stop;
+    $out->worker->write_config({ openai => { concurrency => 1, timeout => '2m' } });
+    $out->worker->start(wait => 0);
+    $out->openai->fault({ kind => 'hold', match => { contains => 'slow words' }, count => 1 });
     my $first = $out->digest(user => 'U000005P', texts => ['slow words of the first one']);
-    ok(wait_for(sub { $out->row('digest', $first)->{state} eq 'running' }, 15), 'the one place is taken');
-    sleep 0.3;
+    ok(wait_for(sub { grep { index($_->{body}, 'slow words') >= 0 } $out->openai->received('chat/completions') }, 15), 'the one place is taken');
     my $second = $out->digest(team => 'T0OTHER', user => 'U000006P', texts => ['words of a paused workspace']);
-    ok(wait_for(sub { $out->row('digest', $second)->{state} eq 'running' }, 3), 'the next one is claimed');
+    ok(wait_for(sub { $out->row('digest', $second)->{state} eq 'running' }, 20), 'the next one is claimed');
     is(($ctl->('pause', 'digest', '--team', 'T0OTHER'))[0], 0, 'its workspace is paused');
+    is($out->openai->release, 1, 'the one before it is answered');
     ok($out->wait_row('digest', $first, 'made', 30), 'the place is free');
-    sleep 1.5;
-    is($out->row('digest', $second)->{state}, 'pending', 'it was put back');
+    ok($out->wait_row('digest', $second, 'pending'), 'it was put back');
     is(scalar(grep { index($_->{body}, 'words of a paused workspace') >= 0 } $out->openai->received('chat/completions')), 0, '... and not asked');
     $ctl->('resume', 'digest', '--team', 'T0OTHER');
     ok($out->wait_row('digest', $second, 'made', 30), 'resumed, it is made');
@@ -129,16 +129,15 @@ subtest 'what stands ready' => sub {
 
 # Nor is the second question about an answer that will not do.
 subtest 'what would be repaired' => sub {
-    $out->openai->set(delay => 2);
-    $out->openai->fault({ kind => 'half_json', match => { contains => 'mended words' }, count => 1 });
+    $out->openai->fault({ kind => 'half_json', hold => 1, match => { contains => 'mended words' }, count => 1 });
     my $asked = sub { scalar grep { index($_->{body}, 'mended words') >= 0 } $out->openai->received('chat/completions') };
     my $id = $out->digest(user => 'U000008P', texts => ['these are mended words']);
     ok(wait_for(sub { $asked->() }, 15), 'it is asked');
     is(($ctl->('pause', 'digest'))[0], 0, 'digest is paused');
-    ok($out->wait_row('digest', $id, 'pending', 10), 'it was put back');
+    is($out->openai->release, 1, 'the answer comes');
+    ok($out->wait_row('digest', $id, 'pending'), 'it was put back');
     sleep 1.5;
     is($asked->(), 1, '... after the one call');
-    $out->openai->set(delay => 0);
     $ctl->('resume', 'digest');
     ok($out->wait_row('digest', $id, 'made', 30), 'resumed, it is made');
 };

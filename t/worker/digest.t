@@ -201,15 +201,16 @@ subtest 'a part that cannot be kept' => sub {
 
 subtest 'a process that is to end does not wait to repair an answer' => sub {
     fresh();
-    $openai->set(delay => 2);
-    $openai->fault({ kind => 'half_json', match => { contains => 'quitcase' }, count => 1 });
+    patient('2m');
+    $openai->fault({ kind => 'half_json', hold => 1, match => { contains => 'quitcase' }, count => 1 });
     my $id = $out->digest(user => user(), texts => ['quitcase was studied']);
     ok(wait_for(sub { calls_for('quitcase') }, 20), 'it is asked');
     my ($pid) = $out->pids('digest');
     kill QUIT => $pid;
-    ok(wait_for(sub { !kill 0, $pid }, 10), 'it ends when the answer has come');
-    $openai->set(delay => 0);
+    is($openai->release, 1, 'the answer comes');
+    ok(wait_for(sub { !kill 0, $pid }, 10), 'it ends then');
     is(made($id)->{origin}, 'model', 'the next one makes it');
+    patient('2s');
 };
 
 for my $case (
@@ -365,12 +366,15 @@ subtest 'a wrong key' => sub {
 subtest 'a message is deleted while the model thinks' => sub {
     fresh();
     patient('2m');
-    $openai->fault({ kind => 'delay', seconds => 6, match => { contains => 'deleteme' }, count => 1 });
+    $openai->fault({ kind => 'hold', match => { contains => 'deleteme' }, count => 1 });
     my $asked = $openai->count('chat/completions');
     my $id = $out->digest(user => user(), texts => [ 'deleteme soon', 'this one stays' ]);
     ok(wait_for(sub { calls_for('deleteme') }, 15), 'the model has it');
+    $out->dbh->begin_work;    # as the store role does it: the words and the version in one transaction
     $out->dbh->do("UPDATE study.message SET deleted = true, text = '', files = '{}' WHERE text = 'deleteme soon'");
     $out->dbh->do('UPDATE study.digest SET source_version = source_version + 1, result = NULL WHERE digest_id = ?', undef, $id);
+    $out->dbh->commit;
+    is($openai->release, 1, 'only now it answers');
     my $row = made($id, 30);
     is($row->{source_version}, 2, 'made of the newer version');
     unlike($row->{result}, qr/deleteme/, 'without the deleted words');
@@ -405,7 +409,8 @@ subtest 'a stored answer is used again' => sub {
 
 subtest 'kill -9 with digests in hand' => sub {
     fresh();
-    $openai->fault({ kind => 'delay', seconds => 3, match => { contains => 'killcase' } });
+    patient('2m');
+    $openai->fault({ kind => 'hold', match => { contains => 'killcase' } });
     my @ids = map { $out->digest(user => user(), texts => ["killcase $_"], deadline => '5 min') } 1 .. 3;
     ok(wait_for(sub { calls_for('killcase') >= 3 }, 15), 'three calls are under way');
     my ($pid) = $out->pids('digest');
@@ -414,6 +419,7 @@ subtest 'kill -9 with digests in hand' => sub {
     $out->dbh->do("UPDATE study.digest SET lease_until = now() WHERE state = 'running'");    # ten seconds, shortened
     is(made($_, 40)->{origin}, 'model', "digest $_ is made by the next process") for @ids;
     is($out->value('SELECT count(*) FROM study.outbox WHERE digest_id = ANY(?)', \@ids), 3, 'one reply each');
+    patient('2s');
 };
 
 for my $case ([ 'while the model thinks', 0 ], [ 'while PostgreSQL does not answer, too', 1 ]) {

@@ -9,13 +9,12 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../lib";
 use Test::More;
-use Time::HiRes qw(sleep);
 
 use StudyTest::Outgoing;
 use StudyTest::Proc qw(wait_for);
 
 # One call at a time, so that the second digest stands ready while the first is asked.
-my $out = StudyTest::Outgoing->start(deliver => 0, config => { openai => { concurrency => 1, timeout => '10s' } });
+my $out = StudyTest::Outgoing->start(deliver => 0, config => { openai => { concurrency => 1, timeout => '2m' } });
 my $openai = $out->openai;
 my $dbh = $out->dbh;
 my $serial = 0;
@@ -26,16 +25,15 @@ sub user { return sprintf 'U%06dW', ++$serial }
 
 sub seen { my ($text) = @_; return scalar grep { index($_->{body}, $text) >= 0 } $openai->received('chat/completions') }
 
-# Holds the model's one place, and gives a digest that was claimed and stands ready behind it.
+# Holds the model's one place until release, and gives a digest that was claimed and stands ready behind it.
 sub ready_behind {
     my ($user, @texts) = @_;
     my $word = 'placeholder' . ++$serial;
-    $openai->fault({ kind => 'delay', seconds => 4, match => { contains => $word }, count => 1 });
+    $openai->fault({ kind => 'hold', match => { contains => $word }, count => 1 });
     my $first = $out->digest(user => user(), texts => ["$word was read today"]);
-    ok(wait_for(sub { $out->row('digest', $first)->{state} eq 'running' }, 15), 'the place is taken');
-    sleep 0.3;
+    ok(wait_for(sub { seen($word) }, 15), 'the place is taken');
     my $id = $out->digest(user => $user, texts => \@texts);
-    ok(wait_for(sub { $out->row('digest', $id)->{state} eq 'running' }, 3), 'the next one is claimed');
+    ok(wait_for(sub { $out->row('digest', $id)->{state} eq 'running' }, 20), 'the next one is claimed');
     return $id;
 }
 
@@ -46,6 +44,7 @@ subtest 'a message that is deleted' => sub {
     $dbh->do('UPDATE study.digest SET source_version = source_version + 1, result = NULL WHERE digest_id = ?', undef, $id);
     $dbh->commit;
     is(seen('kept words'), 0, 'it was not asked yet');
+    is($openai->release, 1, 'the place is free');
     ok($out->wait_row('digest', $id, 'made', 30), 'it is made');
     is(seen('taken back words'), 0, 'without what was deleted');
     is(seen('kept words'), 1, 'asked once, with the rest');
@@ -56,6 +55,7 @@ subtest 'a no' => sub {
     my $user = user();
     my $id = ready_behind($user, 'words before the no');
     $dbh->do("UPDATE study.member SET consent = 'no' WHERE user_id = ?", undef, $user);
+    is($openai->release, 1, 'the place is free');
     ok($out->wait_row('digest', $id, 'cancelled', 30), 'the digest is cancelled');
     is(seen('words before the no'), 0, 'and the model has seen nothing');
 };
