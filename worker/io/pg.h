@@ -74,8 +74,10 @@ void pg_array_bool(struct pg_array *array, bool v);
 void pg_array_time(struct pg_array *array, int64_t unix_us); /* INT64_MIN is NULL */
 void pg_array_null(struct pg_array *array);
 void pg_arg_array(struct pg_args *args, const struct pg_array *array);
-/* The same for SELECT unnest($1), unnest($2), ...: where there is nothing but NULL it goes empty, for
- * in such a list the shorter are filled up with NULL. One of them must have a value in each row. */
+/*
+ * The same for SELECT unnest($1), unnest($2), ...: with nothing but NULL in it, it goes empty, as
+ * the shorter ones of such a list are filled up with NULL. One must have a value in each row.
+ */
 void pg_arg_column(struct pg_args *args, const struct pg_array *array);
 
 /*
