@@ -316,16 +316,17 @@ subtest 'turned off while a digest was in doubt, or being made' => sub {
 subtest 'cancelled while its DM is opened' => sub {
     $slack->clear_faults;
     my $user = user();
-    $slack->fault({ kind => 'status', status => 503, match => { method => 'conversations.open', contains => $user }, count => 1 });
-    $slack->set(delays => { 'conversations.open' => 1.5 });
+    $slack->fault({ kind => 'status', status => 503, hold => 1, match => { method => 'conversations.open', contains => $user }, count => 1 });
+    $slack->fault({ kind => 'hold', match => { method => 'conversations.open' }, count => 1 });
     $out->dbh->do('UPDATE study.slack_wait SET slot_at = now()');    # so that the claim is not put off
     my $id = $out->reply(target => $user);
     my $next = $out->reply(target => $user);
     my $other = $out->reply(target => user());
-    ok(wait_for(sub { $out->row('outbox', $id)->{claim_token} }, 10), 'claimed');
+    ok(wait_for(sub { grep { index($_->{body}, $user) >= 0 } $slack->received('conversations.open') }, 10), 'claimed, and asked for');
     $out->dbh->do("UPDATE study.outbox SET state = 'cancelled', body = NULL WHERE outbox_id = ?", undef, $id);
+    $slack->clear_faults;
+    $slack->release;
     ok($out->wait_row('outbox', $other, 'sent'), 'the others of its turn are written down');
-    $slack->set(delays => { 'conversations.open' => 0 });
     sleep 1;
     is($out->row('outbox', $id)->{state}, 'cancelled', 'and it stays cancelled');
     ok($out->wait_row('outbox', $next, 'sent'), 'the next reply to the member is sent');

@@ -451,14 +451,15 @@ patient('2s');
 
 subtest 'many at once, a bounded number of connections' => sub {
     fresh();
-    $openai->set(delay => 0.5);
+    patient('2m');
     $openai->reset('counters');
+    $openai->fault({ kind => 'hold', match => { contains => 'crowd' } });
     my @ids = map { $out->digest(user => user(), texts => ["crowd $_"]) } 1 .. 24;
-    made($_, 40) for @ids;
-    my $c = $openai->counters;
-    cmp_ok($c->{max_concurrency}, '>', 4, "$c->{max_concurrency} calls at once");
-    cmp_ok($c->{max_concurrency}, '<=', 8, 'and no more than set');
-    $openai->set(delay => 0);
+    ok(wait_for(sub { $openai->counters->{concurrency} >= 8 }, 20), 'as many calls at once as set');
+    fresh();
+    is($openai->release, 8, 'and no more');
+    is(made($_, 40)->{origin}, 'model', "digest $_ is made") for @ids;
+    cmp_ok($openai->counters->{max_concurrency}, '<=', 8, 'nor are there more later');
 };
 
 subtest 'tokens are counted' => sub {

@@ -214,18 +214,21 @@ subtest 'a digest that is being made' => sub {
     $store->event(map { message(user => $user, text => "$SECRET under way $_") } 1 .. 3);
     $store->drained;
     $store->dbh->do('UPDATE study.member SET noticed_at = now() WHERE user_id = ?', undef, $user);
-    $openai->set(delay => 4);
+    $openai->fault({ kind => 'hold', match => { contains => $SECRET } });
     my $id = digest($user, 'pending', undef);
     $store->dbh->do('NOTIFY study_digest');
     wait_for { $openai->count('chat/completions') } 30, 'the model to be asked';
     my $posted = scalar $slack->posted;
-    forget($user);
-    is_done($user);
-    Time::HiRes::sleep(5);
+    forget_beside($user);
+    wait_for { mark($user) } 20, 'it to be asked for';
+    $openai->clear_faults;
+    is($openai->release, 1, 'the model answers after that');
+    ok(is_done($user), 'it is done');
+    reap();
+    Time::HiRes::sleep(2);
     is(traces($user), '', 'the answer is not stored');
     is(traces($SECRET), '', 'nor a word of it');
     is(scalar $slack->posted, $posted, 'and nothing is sent');
-    $openai->set(delay => 0);
 };
 
 subtest 'replies on their way' => sub {

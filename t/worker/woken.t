@@ -129,7 +129,7 @@ subtest 'deliver, while Slack does not answer' => sub {
     my $user = member();
     my %to = (match => { method => 'chat.postMessage', contains => 'in flight' }, count => 1);
     $slack->fault({ kind => 'stall', seconds => 60, %to, accept => 0 });
-    $slack->fault({ kind => 'delay', seconds => 12, %to });
+    $slack->fault({ kind => 'hold', %to });
     my $id = $out->reply(target => $user, text => 'in flight');
     ok($out->wait_row('outbox', $id, 'sending') && wait_for(sub { posts('in flight') == 1 }, 10), 'asked');
     my $pid = stop_role('deliver');
@@ -140,7 +140,8 @@ subtest 'deliver, while Slack does not answer' => sub {
     kill CONT => $pid;
     ok(wait_for(sub { $out->log =~ /reply $id may have been sent/ }, 20), 'the woken one writes down that it does not know');
     is(row(outbox => $id), $before, 'which changes nothing while the other waits for its answer');
-    ok($out->wait_row('outbox', $id, 'sent', 30), 'and sees it sent');
+    is($slack->release, 1, 'Slack answers the other');
+    ok($out->wait_row('outbox', $id, 'sent', 30), 'which sees it sent');
     $second->stop;
     does_something_else('deliver');
     is(scalar posts('in flight'), 2, 'Slack was asked no third time');
@@ -171,20 +172,19 @@ subtest 'digest, while the model does not answer' => sub {
 # Leases are renewed at a third of their time, by the token: long ones, so that this is not what
 # finds out here.
 $out->worker->stop;
-$out->worker->write_config({ digest => { lease => '2m' } });
+$out->worker->write_config({ digest => { lease => '2m' }, openai => { timeout => '2m' } });
 $out->worker->start(wait => 0);
 for my $case (
-    [ 'its answer is stored', {} ],
-    [ 'it is put back', { kind => 'stall', seconds => 60, count => 1 } ],
+    [ 'its answer is stored', 'hold' ],
+    [ 'it is put back', 'cut_after' ],
     )
 {
-    my ($when, $fault) = @$case;
+    my ($when, $kind) = @$case;
     subtest "digest, taken by another while $when" => sub {
         my $user = member();
         my $text = "taken while $when";
         $openai->clear_faults;
-        $openai->fault({ %$fault, match => { contains => $text } }) if %$fault;
-        $openai->set(delay => 2.5);
+        $openai->fault({ kind => $kind, hold => 1, match => { contains => $text }, count => 1 });
         my $id = $out->digest(user => $user, texts => [$text]);
         ok(wait_for(sub { calls_for($text) }, 20), 'asked');
         # as another process claims it once its lease has ended
@@ -192,9 +192,9 @@ for my $case (
         $lock->begin_work;
         $lock->do("UPDATE study.digest SET claim_token = gen_random_uuid(), lease_until = now() + interval '1 h' WHERE digest_id = ?", undef, $id);
         my $before = $lock->selectrow_array('SELECT r::text FROM study.digest r WHERE digest_id = ?', undef, $id);
+        is($openai->release, 1, 'the call ends');
         blocked('digest');
         $lock->commit;
-        $openai->set(delay => 0);
         does_something_else('digest');
         is(row(digest => $id), $before, 'it writes nothing');
         is($out->value('SELECT count(*) FROM study.outbox WHERE digest_id = ?', $id), 0, 'and adds no reply');

@@ -251,7 +251,7 @@ sub _reply ($self, $conn, $req, $reply, $fault) {
     $req->{status} = $reply->{status} // 200;
     my $send = sub { $self->_send($conn, $req, $reply, $fault) };
     if ($kind eq 'hold' || $fault && $fault->{hold}) {
-        push @{$self->{held}}, $send;
+        push @{$self->{held}}, [$conn, $send];
     }
     elsif ($delay > 0) {
         $conn->{timer} = Mojo::IOLoop->timer($delay => sub { delete $conn->{timer}; $send->() });
@@ -395,9 +395,9 @@ sub _control_call ($self, $what, $verb, $in, $query) {
         return {faults => $self->faults->list};
     }
     if ($what eq 'release') {
-        my $held = delete $self->{held} // [];
-        $_->() for @$held;
-        return {released => scalar @$held};
+        my @held = grep { !$_->[0]{gone} } @{delete $self->{held} // []};
+        $_->[1]->() for @held;
+        return {released => scalar @held};
     }
     return {%{$self->{counters}}, dropped => $self->received->dropped} if $what eq 'counters';
     return $self->received->list($query, $self->api)                 if $what eq 'received';
