@@ -126,11 +126,13 @@ my $daily = schedule('daily', cron => '30 8 * * *');
     wait_for { $worker->metrics->{'study_worker_firings_total{outcome="unknown_zone"}'} } 10, 'the counter of unknown zones';
     is($worker->metrics->{'study_worker_firings_total{outcome="fired"}'}, 4, 'they are counted');
 
-    # Missed for two hours: made up within the schedule's own window only.
+    # Missed for two hours: made up within the schedule's own window only. Of two zones, one where it
+    # has not been half past eight since.
+    my $zone = value(q{SELECT CASE WHEN extract(hour FROM now() AT TIME ZONE 'UTC') BETWEEN 5 AND 12 THEN 'Asia/Seoul' ELSE 'Europe/Berlin' END});
     for my $window ([ '1 hour', 'skipped' ], [ '3 hours', 'done' ]) {
         $db->do(q{DELETE FROM study.firing});
         $db->do(q{UPDATE study.schedule SET missed_window = ?, next_at = now() WHERE schedule_id = ?}, undef, $window->[0], $daily);
-        $db->do(q{UPDATE study.schedule_clock SET next_at = date_trunc('minute', now() - interval '2 hours') WHERE schedule_id = ? AND zone = 'Europe/Berlin'}, undef, $daily);
+        $db->do(q{UPDATE study.schedule_clock SET next_at = date_trunc('minute', now() - interval '2 hours') WHERE schedule_id = ? AND zone = ? AND digest_time IS NULL}, undef, $daily, $zone);
         $db->do(q{NOTIFY study_firing});
         wait_for { rows('SELECT state FROM study.firing') eq $window->[1] } 20, "a firing that is $window->[1]";
         pass("two hours late, with a window of $window->[0]: $window->[1]");
@@ -303,6 +305,24 @@ sub told {
         cmp_ok($read->('member_by_clock') - $by_clock, '<', 1000, '... the index is read once');
         cmp_ok($read->('member_pkey') - $by_key, '<', 1000, '... and no other beside it');
     }
+}
+
+# A firing under way, when its schedule is given another workspace: where it stands is before that.
+{
+    for my $team (qw(T3 T4 T5)) {
+        $db->do(q{INSERT INTO study.team (team_id) VALUES (?)}, undef, $team);
+        $db->do(q{INSERT INTO study.member (team_id, user_id, time_zone) VALUES (?, 'U9', 'Asia/Seoul')}, undef, $team);
+        $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
+            SELECT ?, 'C1', '1764590400.000100', 'U9', 'Two chapters on queues.', at, at
+            FROM (SELECT '2025-12-01 21:00'::timestamp AT TIME ZONE 'Asia/Seoul' AS at) t}, undef, $team);
+    }
+    my $schedule = schedule('narrowed', team_id => 'T4', paused => 1);
+    my $id = value(q{INSERT INTO study.firing (schedule_id, time_zone, fire_at, state, cursor_team, cursor_user)
+        VALUES (?, 'Asia/Seoul', '2025-12-02 08:30'::timestamp AT TIME ZONE 'Asia/Seoul', 'collecting', 'T2', 'U99')
+        RETURNING firing_id}, $schedule);
+    $db->do('NOTIFY study_firing');
+    wait_for { value('SELECT state FROM study.firing WHERE firing_id = ?', $id) eq 'done' } 30, 'the firing';
+    is(rows('SELECT team_id FROM study.digest WHERE firing_id = ? ORDER BY 1', $id), 'T4', 'one workspace gets digests, whoever stands between');
 }
 
 $worker->stop;

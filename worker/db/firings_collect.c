@@ -41,8 +41,11 @@ static bool read_scope(struct pg *pg, const struct firing_claim *claim, struct s
                        struct pg_result **res, struct error *err)
 {
     static const char sql[] =
-        "SELECT s.team_id, s.channel_id, COALESCE(f.cursor_team::text, s.team_id::text, ''),"
-        "  COALESCE(f.cursor_user::text, ''), (extract(epoch FROM f.fire_at) * 1000000)::bigint,"
+        /* The schedule may have been given another workspace since the slice before. */
+        "SELECT s.team_id, s.channel_id,"
+        "  COALESCE(GREATEST(f.cursor_team::text COLLATE \"C\", s.team_id::text), ''),"
+        "  CASE WHEN f.cursor_team < s.team_id THEN '' ELSE COALESCE(f.cursor_user::text, '') END,"
+        "  (extract(epoch FROM f.fire_at) * 1000000)::bigint,"
         "  (extract(epoch FROM f.fire_at - make_interval(hours => 24 *"
         "    (w.days + CASE WHEN z.name IS NULL THEN 0 ELSE 2 END))) * 1000000)::bigint,"
         "  (SELECT array_agg(o.schedule_id) FROM study.schedule o WHERE o.schedule_id = "
