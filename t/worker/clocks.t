@@ -83,34 +83,37 @@ sub fire {
 
 # --- which clocks there are -----------------------------------------------------------------
 
-my $daily = schedule('daily', cron => '30 8 * * *');
+# Not a minute that comes while they are watched; the zones differ in whole hours.
+my $minute = (gmtime time - 300)[1];
+my ($usual, $early, $late) = map { sprintf '%02d:%02d', $_, $minute } 8, 7, 23;
+my $daily = schedule('daily', cron => "$minute 8 * * *");
 {
-    my $weekdays = schedule('weekdays', cron => '30 8 * * 1-5');
+    my $weekdays = schedule('weekdays', cron => "$minute 8 * * 1-5");
     my $paused = schedule('paused', paused => 1);
     my $place = schedule('place', scope => 'workspace');
     member('U1', 'Asia/Seoul');
     member('U2', 'America/New_York');
     member('U3', 'Mars/Olympus_Mons');
     member('U4', undef);
-    member('U5', 'Asia/Seoul', '07:15');
-    member('U6', 'Asia/Seoul', '23:59');
+    member('U5', 'Asia/Seoul', $early);
+    member('U6', 'Asia/Seoul', $late);
     member('U7', 'America/New_York');
     $worker->start;
 
-    my @want = ('-', 'America/New_York-', 'Asia/Seoul-', 'Asia/Seoul-07:15:00', 'Asia/Seoul-23:59:00', 'Mars/Olympus_Mons-');
+    my @want = ('-', 'America/New_York-', 'Asia/Seoul-', "Asia/Seoul-$early:00", "Asia/Seoul-$late:00", 'Mars/Olympus_Mons-');
     my $clocks = q{SELECT zone || '-' || COALESCE(digest_time::text, '') FROM study.schedule_clock WHERE schedule_id = ? AND next_at > now() ORDER BY zone COLLATE "C", digest_time NULLS FIRST};
     wait_for { rows($clocks, $weekdays) eq "@want" && rows($clocks, $daily) eq "@want" } 20, 'a clock for each zone and each own time';
     pass('a clock for each zone and each own time');
     is(value('SELECT count(*) FROM study.schedule_clock WHERE schedule_id IN (?, ?)', $paused, $place), 0, 'none for a paused schedule, or one by its own zone');
     is(rows('SELECT DISTINCT time_zone FROM study.schedule_clock WHERE zone NOT LIKE ? ORDER BY 1', 'A%/%'), 'Asia/Seoul', "who has none, or an unknown one, goes by the schedule's");
-    is(value(q{SELECT count(*) FROM study.schedule_clock WHERE to_char(next_at AT TIME ZONE time_zone, 'HH24:MI') <> to_char(COALESCE(digest_time, '08:30'), 'HH24:MI')}), 0, 'each is due at its own time');
+    is(value(q{SELECT count(*) FROM study.schedule_clock WHERE to_char(next_at AT TIME ZONE time_zone, 'HH24:MI') <> to_char(COALESCE(digest_time, ?), 'HH24:MI')}, $usual), 0, 'each is due at its own time');
     is(value(q{SELECT count(*) FROM study.schedule_clock WHERE next_at > now() + interval '25 hours' AND schedule_id = ?}, $daily), 0, '... within a day');
     is(value(q{SELECT count(*) FROM study.schedule_clock WHERE schedule_id = ? AND extract(isodow FROM next_at AT TIME ZONE time_zone) > 5}, $weekdays), 0, '... on a day of the cron line');
     is(value(q{SELECT count(*) FROM study.schedule s WHERE scope = 'member' AND NOT paused AND next_at IS DISTINCT FROM (SELECT min(next_at) FROM study.schedule_clock WHERE schedule_id = s.schedule_id)}), 0, 'a schedule is due with the first of its clocks');
     like(slurp($worker->log), qr/schedule daily: there is no time zone "Mars\/Olympus_Mons": its members go by Asia\/Seoul/, 'the log says which zone is unknown');
 
     member('U6', 'Europe/Berlin');
-    @want = ('-', 'America/New_York-', 'Asia/Seoul-', 'Asia/Seoul-07:15:00', 'Europe/Berlin-', 'Mars/Olympus_Mons-');
+    @want = ('-', 'America/New_York-', 'Asia/Seoul-', "Asia/Seoul-$early:00", 'Europe/Berlin-', 'Mars/Olympus_Mons-');
     wait_for { rows($clocks, $daily) eq "@want" } 30, 'clocks to follow the members';
     pass('clocks follow the members');
 
@@ -120,14 +123,14 @@ my $daily = schedule('daily', cron => '30 8 * * *');
     $db->do(q{NOTIFY study_firing});
     wait_for { value(q{SELECT count(*) FROM study.firing WHERE state = 'done' AND schedule_id = ?}, $daily) == 4 } 20, 'the clocks to fire';
     is(rows(q{SELECT time_zone || COALESCE('@' || digest_time, '') FROM study.firing ORDER BY time_zone, digest_time NULLS FIRST}),
-        'America/New_York Asia/Seoul Asia/Seoul@07:15:00 Europe/Berlin', 'one firing a zone, and one for a time of their own');
+        "America/New_York Asia/Seoul Asia/Seoul\@$early:00 Europe/Berlin", 'one firing a zone, and one for a time of their own');
     is(value(q{SELECT count(DISTINCT fire_at) FROM study.firing}), 1, '... all of one time');
     is(value(q{SELECT count(*) FROM study.schedule_clock WHERE schedule_id = ? AND next_at < now()}, $daily), 0, '... and then due again');
     wait_for { $worker->metrics->{'study_worker_firings_total{outcome="unknown_zone"}'} } 10, 'the counter of unknown zones';
     is($worker->metrics->{'study_worker_firings_total{outcome="fired"}'}, 4, 'they are counted');
 
     # Missed for two hours: made up within the schedule's own window only. Of two zones, one where it
-    # has not been half past eight since.
+    # has not been that time since.
     my $zone = value(q{SELECT CASE WHEN extract(hour FROM now() AT TIME ZONE 'UTC') BETWEEN 5 AND 12 THEN 'Asia/Seoul' ELSE 'Europe/Berlin' END});
     for my $window ([ '1 hour', 'skipped' ], [ '3 hours', 'done' ]) {
         $db->do(q{DELETE FROM study.firing});
