@@ -15,6 +15,9 @@ use Time::HiRes qw(sleep);
 use StudyTest::Outgoing;
 use StudyTest::Proc qw(root_dir run_limited wait_for);
 
+# Not while the month ends, by UTC, as it is counted.
+wait_for { (gmtime time + 180)[4] == (gmtime)[4] } 240, 'the next month';
+
 my $LIMIT = 24_000;
 my $out = StudyTest::Outgoing->start(digest => 2, config => {
     openai => { concurrency => 8, max_tokens => 500, prompt_price => '0.4', completion_price => '1.6', monthly_tokens => $LIMIT },

@@ -25,6 +25,10 @@ my $store = StudyTest::Store->start(
     dir => $dir, slack_url => $slack->url, config => { deliver => { processes => 1 } },
 );
 my ($asked, $answered) = (0, 0);
+# It is noon for everybody, so that no study day begins meanwhile.
+my $noon = sprintf 'Etc/GMT%+d', (gmtime)[2] - 12;
+$slack->set(default_tz => $noon);
+$store->dbh->do('UPDATE study.setting SET time_zone = ?', undef, $noon);
 
 sub url { return $slack->origin . '/response/' . ++$asked }
 

@@ -106,6 +106,7 @@ srand $seed;
 my @zones = qw(Asia/Seoul America/New_York Europe/Berlin Australia/Lord_Howe Asia/Kathmandu America/Santiago);
 my %want;
 my $serial = 0;
+$db->begin_work;    # one now() for all of it: no day begins meanwhile
 for my $n (0 .. 23) {
     my ($zone, $user) = ($zones[ $n % @zones ], "U$n");
     $db->do(q{INSERT INTO study.member (team_id, user_id, time_zone) VALUES ('T1', ?, ?)}, undef, $user, $zone);
@@ -138,6 +139,7 @@ for my $n (0 .. 23) {
     $want{$user} = join ' ', $current, $longest, scalar(keys %days), $records;
 }
 my %got = map { $_->[0] => join ' ', @$_[ 1 .. 4 ] } @{ $db->selectall_arrayref(q{SELECT user_id, current_streak, longest_streak, days, records FROM study.streak}) };
+$db->commit;
 is_deeply(\%got, \%want, "streaks and totals are what DateTime makes of $serial messages (seed $seed)");
 cmp_ok((grep { !/^0 / } values %want), '>', 3, '... some of them unbroken');
 my $shown = decode_json(scalar ctl(qw(member show T1 U3 --json)));

@@ -48,9 +48,12 @@ DELETE FROM study.schedule WHERE name <> 'daily';
 UPDATE study.schedule SET next_at = '2099-01-01'
 END
 
+# All of one second, and so of one day.
+my $then = time - 600;
+
 sub stored {
     my (%row) = @_;
-    my $ts = sprintf '%d.%06d', time - 600, ++$serial;
+    my $ts = sprintf '%d.%06d', $then, ++$serial;
     $dbh->do('INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at, deleted) VALUES (?, ?, ?, ?, ?, to_timestamp(?::float8), now(), ?)',
         undef, $row{team} // 'T1', $row{channel} // 'C1', $ts, $row{user} // 'U0000001', $row{text} // 'members text, long enough', $ts, $row{deleted} ? 1 : 0);
     return $ts;
