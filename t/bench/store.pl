@@ -39,7 +39,7 @@ my $HERE = root_dir() . '/t/bench/store';
 my $TEAM = 'T0BENCH';
 my $FIRST = 1_795_300_000;          # the first message's second
 my $CHUNK = 500;
-my $WARM = 4000;
+my $WARM = 40_000;         # twenty batches a process
 
 my %option = options({
     events => 500_000, rounds => 3, processes => 4, 'bullmq-events' => 20_000, 'text-bytes' => 200,
