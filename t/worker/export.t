@@ -44,6 +44,13 @@ INSERT INTO study.digest_item (schedule_id, team_id, channel_id, ts, digest_id)
 INSERT INTO study.outbox (identity, kind, team_id, target, digest_id, source_version, body)
     SELECT 'digest:' || digest_id, 'digest', team_id, user_id, digest_id, 1, '{"text":"well done"}' FROM study.digest;
 INSERT INTO study.export_request (team_id, user_id) VALUES ('$TEAM', '$user'), ('$TEAM', '$other');
+UPDATE study.member SET dm_channel_id = 'D' || substr(user_id, 2);
+INSERT INTO study.outbox (identity, kind, team_id, target, state, body)
+    SELECT 'delete:' || user_id, 'delete', team_id, 'delete-' || dm_channel_id, 'sent', jsonb_build_object('channel', dm_channel_id) FROM study.member;
+INSERT INTO study.lane (team_id, target) SELECT team_id, 'delete-' || dm_channel_id FROM study.member;
+INSERT INTO study.outbox (identity, kind, team_id, target, state, body)
+    SELECT 'reaction:' || team_id || ':' || channel_id || ':' || ts, 'reaction', team_id, 'reaction-' || channel_id, 'sent',
+        jsonb_build_object('ts', ts, 'reacted', user_id) FROM study.message WHERE NOT deleted;
 UPDATE study.digest SET parts = jsonb_build_object('hash', jsonb_build_object('studied', 'a part of ' || user_id));
 INSERT INTO study.feedback (digest_id, answer) SELECT digest_id, 'helped' FROM study.digest WHERE user_id = '$user'
 END
@@ -65,6 +72,9 @@ is($all->{digests}[0]{parts}{hash}{studied}, "a part of $user", '... and what is
 is($all->{digests}[0]{feedback}, 'helped', '... and what they said of it');
 is(scalar @{ $all->{digest_records} }, 3, '... and what they were made from');
 is($all->{replies}[0]{body}{text}, 'well done', 'replies');
+is_deeply([ sort map { $_->{kind} } @{ $all->{replies} } ], [qw(delete digest reaction reaction)], '... also what we did to our messages and theirs');
+is_deeply([ grep { ($_->{body}{reacted} // $user) ne $user || ($_->{body}{channel} // 'D0MINE') ne 'D0MINE' } @{ $all->{replies} } ], [], '... and to no other');
+is_deeply([ map { $_->{target} } @{ $all->{lanes} } ], ['delete-D0MINE'], 'lanes');
 is(scalar @{ $all->{requests} }, 1, 'the request');
 like(join('', map { $_->{element} } @{ $all->{dead_events} }), qr/my broken words/, 'dead events');
 is(scalar @{ $all->{dead_events} }, 1, '... their own');

@@ -130,9 +130,20 @@ subtest 'everything goes' => sub {
         q{INSERT INTO study.feedback (digest_id, answer) SELECT max(digest_id), 'helped' FROM study.digest WHERE team_id = $1 AND user_id = $2},
         q{UPDATE study.firing SET cursor_team = $1, cursor_user = $2 WHERE state = 'done'},
         q{INSERT INTO study.outbox (identity, kind, team_id, target, state, body) VALUES ('r1', 'response', $1, 'response-' || $2, 'failed', '{"url":"x"}')},
+        # What names the member by their messages and by their DM alone: an acknowledgement, and a digest that was taken back.
+        q{INSERT INTO study.outbox (identity, kind, team_id, target, state, body)
+            SELECT 'reaction:' || team_id || ':' || channel_id || ':' || ts, 'reaction', team_id, 'reaction-' || channel_id, s,
+                jsonb_build_object('channel', channel_id, 'ts', ts, 'name', 'eyes')
+            FROM study.message, unnest(ARRAY['sent', 'pending', 'failed']) WITH ORDINALITY AS x (s, n)
+            WHERE team_id = $1 AND (user_id, ts) IN (SELECT $2, m.ts FROM study.message m WHERE m.user_id = $2 ORDER BY m.ts OFFSET n LIMIT 1)},
+        q{INSERT INTO study.outbox (identity, kind, team_id, target, state, body) SELECT 'delete:1', 'delete', $1, 'delete-' || c, 'sent',
+            jsonb_build_object('channel', c, 'ts', '1700000000.000100') FROM (SELECT 'D' || substr($2, 2) AS c) AS d},
+        q{INSERT INTO study.lane (team_id, target) VALUES ($1, 'delete-D' || substr($2, 2))},
     ) {
         $store->dbh->do($sql, undef, $TEAM, $user);
     }
+    $store->dbh->do(q{INSERT INTO study.lane (team_id, target) VALUES (?, 'reaction-C0STUDY')}, undef, $TEAM);
+    is(value(q{SELECT count(*) FROM study.outbox WHERE kind = 'reaction'}), 3, 'three of their messages were acknowledged');
     is(value('SELECT count(*) FROM study.dead_event'), 2, 'two events could not be stored');
     my $was = value('SELECT count(*) FROM study.message');
 
@@ -142,6 +153,8 @@ subtest 'everything goes' => sub {
     is_done($user);
     is(traces($user), 'dead_event: 1', 'nothing is left but where another mentioned them');
     is(traces($SECRET), '', 'no word of theirs either');
+    is(traces('D' . substr $user, 1), '', 'nor where they were written to');
+    is(traces($_->{event}{ts}), '', 'nor that a message was there') for @theirs[ 1 .. 3 ];
     is(value('SELECT count(*) FROM study.message'), $was - 5, "others' messages stay");
     is(value('SELECT count(*) FROM study.dead_event'), 1, "and their dead events");
     my ($status, $json) = $worker->ctl('member', 'show', $TEAM, $user, '--json');

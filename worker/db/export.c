@@ -29,10 +29,17 @@ const struct export_part export_parts[] = {
      " o.created_at, o.done_at FROM study.outbox o WHERE o.team_id = $1"
      " AND ((o.digest_id IS NULL AND o.target IN ($2, 'response-' || $2))"
      "  OR o.digest_id IN (SELECT d.digest_id FROM study.digest d"
-     "   WHERE d.team_id = $1 AND d.user_id = $2))"
+     "   WHERE d.team_id = $1 AND d.user_id = $2)"
+     "  OR (o.kind = 'delete' AND o.target IN (SELECT 'delete-' || m.dm_channel_id"
+     "   FROM study.member m WHERE m.team_id = $1 AND m.user_id = $2))"
+     "  OR (o.kind = 'reaction' AND o.identity IN ("
+     "   SELECT concat_ws(':', 'reaction', m.team_id, m.channel_id, m.ts)"
+     "   FROM study.message m WHERE m.team_id = $1 AND m.user_id = $2)))"
      " ORDER BY o.outbox_id"},
     {"lanes", "SELECT target, next_at, stopped_reason, retry_at FROM study.lane"
-              " WHERE team_id = $1 AND target IN ($2, 'response-' || $2) ORDER BY target"},
+              " WHERE team_id = $1 AND (target IN ($2, 'response-' || $2)"
+              "  OR target IN (SELECT 'delete-' || m.dm_channel_id FROM study.member m"
+              "   WHERE m.team_id = $1 AND m.user_id = $2)) ORDER BY target"},
     {"streak", "SELECT * FROM study.streak WHERE team_id = $1 AND user_id = $2"},
     {"days", "SELECT day, records FROM study.member_day WHERE team_id = $1 AND user_id = $2"
              " ORDER BY day"},

@@ -86,21 +86,29 @@ static bool drain(struct erasing *e, const char *sql, bool lanes, struct error *
 
 /* ---- what leaves ---- */
 
-/* Where a message is to be deleted is noted first, and its lane made, so that it can be locked. */
+/* Where a message is to be deleted is noted first, and its lane made, so that it can be locked. A
+ * lane that is there already had digests to take back ([deliver] retract_sent): it goes as well. */
 static const char dms_sql[] =
-    "WITH sent AS ("
-    "    SELECT DISTINCT o.channel_id::text AS channel FROM study.outbox o"
-    "      JOIN study.forgotten f ON f.team_id = o.team_id AND f.user_id = $2 AND f.delete_dms"
+    "WITH posted AS ("
+    "    SELECT o.channel_id::text AS channel FROM study.outbox o"
     "     WHERE o.team_id = $1 AND o.state = 'sent' AND o.channel_id IS NOT NULL AND $3 > 0"
     "       AND ((o.target = $2 AND o.digest_id IS NULL)"
     "            OR o.digest_id IN (SELECT d.digest_id FROM study.digest d"
     "                                WHERE d.team_id = $1 AND d.user_id = $2))"
+    "     UNION SELECT m.dm_channel_id::text FROM study.member m"
+    "            WHERE m.team_id = $1 AND m.user_id = $2 AND m.dm_channel_id IS NOT NULL"
+    "), theirs AS ("
+    "    SELECT p.channel, f.delete_dms FROM posted p"
+    "      JOIN study.forgotten f ON f.team_id = $1 AND f.user_id = $2"
+    "     WHERE f.delete_dms OR EXISTS (SELECT FROM study.lane l WHERE l.team_id = $1"
+    "                                      AND l.target = 'delete-' || p.channel)"
     "), noted AS ("
     "    UPDATE study.forgotten f SET dm_channels = ARRAY("
-    "           SELECT unnest(f.dm_channels) UNION SELECT channel FROM sent)"
-    "     WHERE f.team_id = $1 AND f.user_id = $2 AND EXISTS (SELECT FROM sent)"
+    "           SELECT unnest(f.dm_channels) UNION SELECT channel FROM theirs)"
+    "     WHERE f.team_id = $1 AND f.user_id = $2 AND EXISTS (SELECT FROM theirs)"
     ")"
-    "INSERT INTO study.lane (team_id, target) SELECT $1, 'delete-' || channel FROM sent ORDER BY 2"
+    "INSERT INTO study.lane (team_id, target)"
+    " SELECT $1, 'delete-' || channel FROM theirs WHERE delete_dms ORDER BY 2"
     " ON CONFLICT DO NOTHING";
 
 /* Our messages among the rows of `due` are to be deleted in Slack, where that was asked for. */
@@ -187,6 +195,9 @@ static const char replies_sql[] =
     "), gone AS ("                                                                                 \
     "    DELETE FROM study.message m USING old"                                                    \
     "     WHERE m.team_id = old.team_id AND m.channel_id = old.channel_id AND m.ts = old.ts"       \
+    "), reactions AS ("                                                                            \
+    "    DELETE FROM study.outbox o USING old WHERE o.kind = 'reaction' AND o.identity ="          \
+    "           concat_ws(':', 'reaction', old.team_id, old.channel_id, old.ts)"                   \
     ")"                                                                                            \
     "SELECT count(*) FROM old"
 
@@ -309,7 +320,8 @@ static bool second_pass(struct erasing *e, struct error *err)
 {
     if (!run(e, dms_sql, NULL, err) || !drain(e, digests_sql, true, err) ||
         (!e->more && !drain(e, replies_sql, true, err)) ||
-        (!e->more && !drain(e, dead_sql, false, err))) {
+        (!e->more && !drain(e, dead_sql, false, err)) ||
+        (!e->more && !run(e, dms_sql, NULL, err))) {
         return false;
     }
     if (e->more) {
