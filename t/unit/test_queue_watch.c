@@ -128,6 +128,53 @@ static void is_not_fooled_by_a_release(void **state)
     queue_destroy(&other);
 }
 
+/* What was taken before the mark is given back behind one that later elements have passed. */
+static void is_not_fooled_by_what_others_took(void **state)
+{
+    struct queue *q = create(), *other = create();
+    struct queue_mark mark;
+
+    (void)state;
+    limits(q, 20000, 2, 1 << 20);
+    push("pending", 1, 3);
+    fetch(q); /* 1, 2 */
+    set_mark(other, &mark);
+    push("pending", 4, 9); /* later than the mark */
+    fetch(other);          /* 3-9 */
+    assert_false(caught_up(other, &mark));
+    ack(other, true);
+    release(q); /* 1, 2 */
+    assert_false(caught_up(other, &mark));
+    assert_true(mark.renewed);
+    assert_batch(fetch(q), QUEUE_PENDING, 1, 2);
+    assert_false(caught_up(other, &mark));
+    ack(q, true);
+    assert_true(caught_up(other, &mark));
+    assert_nothing_left();
+    queue_destroy(&q);
+    queue_destroy(&other);
+}
+
+static void hears_of_commands_given_back(void **state)
+{
+    struct queue *q = create(), *other = create();
+    struct queue_mark mark;
+
+    (void)state;
+    push("control", 1, 1);
+    fetch(q);
+    set_mark(other, &mark);
+    assert_false(caught_up(other, &mark));
+    release(q);
+    assert_true(caught_up(other, &mark));
+    assert_true(mark.renewed); /* whoever waits for commands looks at them again */
+    assert_batch(fetch(q), QUEUE_CONTROL, 1, 1);
+    ack(q, true);
+    assert_nothing_left();
+    queue_destroy(&q);
+    queue_destroy(&other);
+}
+
 static void waits_for_suspects(void **state)
 {
     struct queue *q = create(), *other = create();
@@ -184,6 +231,8 @@ int main(void)
         cmocka_unit_test_setup(wakes_all_and_moves_nothing, flush),
         cmocka_unit_test_setup(tells_when_it_has_caught_up, flush),
         cmocka_unit_test_setup(is_not_fooled_by_a_release, flush),
+        cmocka_unit_test_setup(is_not_fooled_by_what_others_took, flush),
+        cmocka_unit_test_setup(hears_of_commands_given_back, flush),
         cmocka_unit_test_setup(waits_for_suspects, flush),
         cmocka_unit_test_setup(tells_the_lengths, flush),
     };

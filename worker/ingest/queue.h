@@ -12,8 +12,8 @@
  *                                          batch; deleted by ack
  *   P:{ingest}:popped              STRING  elements ever taken from pending: raised by fetch,
  *                                          lowered by release
- *   P:{ingest}:released            STRING  batches ever given back to pending; a mark that sees it
- *                                          change starts anew
+ *   P:{ingest}:released            STRING  batches ever given back, to whichever list; a mark that
+ *                                          sees it change starts anew
  *
  * All moves are Lua scripts with allow-oom, so that a full Redis can be drained. Every call
  * connects if need be; a reply that was lost is settled by the next call: a fetch is repeated under
@@ -117,7 +117,8 @@ bool queue_woken(struct queue *queue);
 #define QUEUE_MARK_LEASES 256
 struct queue_mark {
     uint64_t target;   /* popped + LLEN(pending) when marked */
-    uint64_t released; /* of that moment, or of when the leases were noted */
+    uint64_t released; /* of that moment */
+    bool renewed;      /* a batch was given back since queue_mark: marked anew, at that look */
     bool passed;       /* the leases below are what is waited for */
     size_t open;
     char lease[QUEUE_MARK_LEASES][64]; /* "<worker>:<n>" */

@@ -75,7 +75,6 @@ static void note_leases(const struct queue *q, struct queue_mark *mark, const st
 
         snprintf(mark->lease[mark->open++], sizeof(mark->lease[0]), "%.*s", STR_ARG(name));
     }
-    mark->released = l->released;
     mark->passed = true;
 }
 
@@ -96,6 +95,14 @@ static bool still_open(const struct queue *q, const struct queue_mark *mark, con
     return false;
 }
 
+static void set_mark(struct queue_mark *mark, const struct look *l)
+{
+    mark->target = l->popped + l->pending;
+    mark->released = l->released;
+    mark->passed = false;
+    mark->open = 0;
+}
+
 bool queue_mark(struct queue *queue, struct queue_mark *mark, struct error *err)
 {
     struct look l;
@@ -104,10 +111,8 @@ bool queue_mark(struct queue *queue, struct queue_mark *mark, struct error *err)
     if (!look(queue, &l, &reply, err)) {
         return false;
     }
-    mark->target = l.popped + l.pending;
-    mark->released = l.released;
-    mark->passed = false;
-    mark->open = 0;
+    set_mark(mark, &l);
+    mark->renewed = false;
     freeReplyObject(reply);
     return true;
 }
@@ -121,10 +126,14 @@ bool queue_caught_up(struct queue *queue, struct queue_mark *mark, bool *yes, st
     if (!look(queue, &l, &reply, err)) {
         return false;
     }
-    /* A batch that was given back is taken again under a lease that was not noted. */
-    if (l.popped < mark->target || l.released != mark->released) {
-        mark->passed = false;
-        mark->released = l.released;
+    /*
+     * What was given back lies at the head again, and later elements that were taken meanwhile may
+     * have raised popped past the target all the same: popped tells how many were taken, and no
+     * longer which. A new target has them behind it.
+     */
+    if (l.released != mark->released) {
+        set_mark(mark, &l);
+        mark->renewed = true;
     }
     if (l.popped >= mark->target && l.leases <= QUEUE_MARK_LEASES) {
         if (!mark->passed) {

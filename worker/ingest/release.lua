@@ -18,7 +18,7 @@ redis.call('UNLINK', KEYS[1])
 
 if ARGV[1] == '1' then
     redis.call('DECRBY', KEYS[4], #elements)
-    redis.call('INCR', KEYS[5])
 end
+redis.call('INCR', KEYS[5])
 
 return 1

@@ -119,7 +119,14 @@ static bool ask(struct server *server, struct stage *stage, bool commands_too, s
         }
         stage->marked = true;
     }
-    return queue_caught_up(server->queue, &stage->mark, &stage->done, err);
+    if (!queue_caught_up(server->queue, &stage->mark, &stage->done, err)) {
+        return false;
+    }
+    /* What was given back may have been commands. */
+    if (commands_too && stage->mark.renewed) {
+        stage->commanded = stage->marked = stage->done = false;
+    }
+    return true;
 }
 
 bool catchup_look(struct catchup *catchup, struct catchup_progress *progress, bool *yes,
