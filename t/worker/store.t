@@ -358,6 +358,21 @@ subtest 'PostgreSQL away' => sub {
     cmp_ok(scalar @said, '>=', 1, 'and it says that PostgreSQL is back');
 };
 
+# A standby, or a database that was made read-only: when that is over, only a new session knows.
+subtest 'a session that may only read' => sub {
+    fresh();
+    $store->dbh->do('ALTER ROLE "study-worker" SET default_transaction_read_only = on');
+    my ($pid) = map { $_->[0] } @{ $store->rows(q{SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'study-worker'}) };
+    wait_for { $store->value(q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'study-worker' AND state = 'idle' AND pid <> ?}, $pid) } 30, 'a new session';
+    sleep 2;    # a look for a pause has gone well, which ends what it says of the other
+    $store->event(map { message(text => "read-only $_") } 1 .. 10);
+    ok(wait_for(sub { slurp($store->worker->log) =~ /error store\[\d+\] PostgreSQL: .*\(25006\)/ }, 30, 'it says so'), 'it says so');
+    is($store->value('SELECT count(*) FROM study.dead_event'), 0, 'which is no fault of the events');
+    $store->dbh->do('ALTER ROLE "study-worker" RESET default_transaction_read_only');
+    $store->drained(30);
+    is($store->value('SELECT count(*) FROM study.message'), 10, 'stored once it may write');
+};
+
 subtest 'the lease is renewed while PostgreSQL lets wait' => sub {
     fresh();
     my $lock = $store->hold_messages;

@@ -379,6 +379,11 @@ static bool collect(struct pg *pg, int64_t deadline, PGresult **last, struct err
     if (ok) {
         return true;
     }
+    /* A standby, or a database that was made read-only: a session may stay so when that is over,
+     * and a new one may be led to another server. */
+    if (strcmp(err->code, "25006") == 0) {
+        pg_disconnect(pg);
+    }
 
 fail:
     PQclear(*last);

@@ -83,7 +83,8 @@ void pg_arg_column(struct pg_args *args, const struct pg_array *array);
 /*
  * One statement with parameters ($1...), args may be NULL. *res may be NULL when no rows are
  * wanted. An SQL error is ERROR_REMOTE with the SQLSTATE as code and the primary message only (the
- * detail may hold a member's text). Time-out, lost connection: disconnected.
+ * detail may hold a member's text). Time-out, lost connection, a session that may only read
+ * (25006): disconnected.
  */
 bool pg_exec(struct pg *pg, const char *sql, const struct pg_args *args, struct pg_result **res,
              struct error *err);
