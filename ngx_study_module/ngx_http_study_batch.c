@@ -46,7 +46,7 @@ ngx_http_study_pipeline_push(ngx_http_study_list_t *list,
     size_t size)
 {
     u_char                  *p, *start;
-    ngx_uint_t               first;
+    ngx_uint_t               sooner;
     ngx_chain_t             *cl;
     ngx_http_study_peer_t   *peer;
     ngx_http_study_batch_t  *batch;
@@ -81,14 +81,17 @@ ngx_http_study_pipeline_push(ngx_http_study_list_t *list,
     batch->len += p - start;
     batch->pushes[batch->n++] = push;
 
-    first = (peer->elements == 0);
+    /* one that comes from another server has less time than those before it */
 
-    if (first || (ngx_msec_int_t) (push->deadline - peer->deadline) < 0) {
+    sooner = peer->elements == 0
+             || (ngx_msec_int_t) (push->deadline - peer->deadline) < 0;
+
+    if (sooner) {
         peer->deadline = push->deadline;
     }
 
     ngx_http_study_pipeline_account(peer, p - start, 1);
-    ngx_http_study_pipeline_wake(peer, first);
+    ngx_http_study_pipeline_wake(peer, sooner);
 
     return NGX_OK;
 }

@@ -60,10 +60,10 @@ ngx_http_study_pipeline_ask(ngx_http_study_list_t *list)
 }
 
 
-/* there is something to be sent; "first": and there was nothing before */
+/* there is something to be sent; "sooner": and peer->deadline is not waited for */
 
 void
-ngx_http_study_pipeline_wake(ngx_http_study_peer_t *peer, ngx_uint_t first)
+ngx_http_study_pipeline_wake(ngx_http_study_peer_t *peer, ngx_uint_t sooner)
 {
     if (peer->connection) {
         peer->connection->idle = 0;
@@ -88,7 +88,7 @@ ngx_http_study_pipeline_wake(ngx_http_study_peer_t *peer, ngx_uint_t first)
         ngx_http_study_redis_start(peer);
     }
 
-    if (first) {
+    if (sooner) {
         ngx_http_study_redis_arm(peer);
     }
 }

@@ -196,7 +196,7 @@ void ngx_http_study_pipeline_abort(ngx_http_study_peer_t *peer,
 void ngx_http_study_pipeline_expire(ngx_http_study_peer_t *peer);
 void ngx_http_study_pipeline_ask(ngx_http_study_list_t *list);
 void ngx_http_study_pipeline_wake(ngx_http_study_peer_t *peer,
-    ngx_uint_t first);
+    ngx_uint_t sooner);
 void ngx_http_study_pipeline_read(ngx_event_t *rev);
 void ngx_http_study_pipeline_write(ngx_event_t *wev);
 void ngx_http_study_pipeline_flush(ngx_event_t *ev);

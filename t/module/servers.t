@@ -113,6 +113,29 @@ like($nginx->log, qr/refused: redis_timeout/, 'no answer at all: said');
 $nginx->stop;
 unlike($nginx->log, qr/\[alert\]|open socket/, 'no alert');
 
+# the deadline goes along with what goes to another server, which has been waited for since
+SKIP: {
+    skip 'depends on the clock', 2 if slow() > 1;
+
+    my @still = map { StudyTest::FakeRedis->start(dir => $DIR, name => $_) } qw(still other);
+    $nginx = StudyTest::Module->nginx(
+        http => settings(redis => join ' ', map { $_->address } @still),
+        more => 'study_redis_timeout 2300ms;',
+    );
+    kill STOP => map { $_->{pid} } @still;
+    my $text = request_text('{"x":"' . 'y' x 900_000 . '"}');
+    my $begun = time;
+    my ($moved, $other) = map { $nginx->socket } 1 .. 2;
+    while (length $text) {
+        substr $text, 0, $moved->syswrite($text, 65536), '';
+    }
+    sleep 2;
+    $other->syswrite(request_text($event));
+    is($nginx->answer($moved)->{status}, 503, 'half written, then behind another one: refused at the deadline');
+    cmp_ok(time - $begun, '<', 3, 'half written, then behind another one: before Slack gives up');
+    $nginx->stop;
+}
+
 # the way to Redis hangs before anything could be written
 $_->mode(push => 'ok') for $one, $two;
 $one->mode(hello => 'stall');
