@@ -332,7 +332,14 @@ ngx_http_study_system_resolver(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_study_peer_tls(ngx_conf_t *cf, ngx_http_study_peer_t *peer)
 {
+    ngx_str_t            cert, key, ca;
     ngx_pool_cleanup_t  *cln;
+
+    /* nginx makes these absolute, and the peer's own are to be compared */
+
+    cert = peer->tls_certificate;
+    key = peer->tls_certificate_key;
+    ca = peer->tls_trusted_certificate;
 
     peer->ssl = ngx_pcalloc(cf->pool, sizeof(ngx_ssl_t));
     if (peer->ssl == NULL) {
@@ -356,18 +363,14 @@ ngx_http_study_peer_tls(ngx_conf_t *cf, ngx_http_study_peer_t *peer)
     cln->handler = ngx_ssl_cleanup_ctx;
     cln->data = peer->ssl;
 
-    if (peer->tls_certificate.len
-        && ngx_ssl_certificate(cf, peer->ssl, &peer->tls_certificate,
-                               &peer->tls_certificate_key, NULL)
-           != NGX_OK)
+    if (cert.len
+        && ngx_ssl_certificate(cf, peer->ssl, &cert, &key, NULL) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     if (peer->tls_verify
-        && ngx_ssl_trusted_certificate(cf, peer->ssl,
-                                       &peer->tls_trusted_certificate, 4)
-           != NGX_OK)
+        && ngx_ssl_trusted_certificate(cf, peer->ssl, &ca, 4) != NGX_OK)
     {
         return NGX_ERROR;
     }

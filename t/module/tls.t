@@ -8,7 +8,7 @@ use Time::HiRes qw(sleep time);
 
 use StudyTest::Module qw(:DEFAULT settings slow);
 use StudyTest::FakeRedis;
-use StudyTest::Proc qw(free_port run_limited spew wait_for);
+use StudyTest::Proc qw(free_port run_limited slurp spew wait_for);
 
 my $event = '{"type":"event_callback"}';
 my $dir = "$DIR/tls";
@@ -107,6 +107,38 @@ refuses('TLS, no client certificate', "127.0.0.1:$port", "$tls $ca", qr/SSL|clos
 refuses('TLS to a plain port', "127.0.0.1:$plain", "$tls $ca $client study_redis_connect_timeout 300ms;",
     qr/SSL_do_handshake\(\) failed|Redis timed out|closed/);
 refuses('plain to a TLS port', "127.0.0.1:$port", 'study_redis_connect_timeout 300ms;', qr/not available/);
+
+# a relative path is the same file for every location, so that one connection serves all
+subtest 'locations with the same files' => sub {
+    my $nginx = StudyTest::Module->nginx(
+        http => settings(redis => "127.0.0.1:$port") . $login, stopped => 1,
+        more => $tls . join '', map { "study_redis_tls_$_->[0] $_->[1];" }
+            [ trusted_certificate => 'ca.crt' ], [ certificate => 'nginx.crt' ], [ certificate_key => 'nginx.key' ],
+    );
+    spew("$nginx->{dir}/$_", slurp("$dir/$_"), 0600) for qw(ca.crt nginx.crt nginx.key);
+    $nginx->run;
+    is($nginx->post($event)->{status}, 200, 'accepted');
+    is($nginx->metrics->{'study_nginx_redis_connections{state="ready"}'}, 1, 'one connection');
+    $nginx->stop;
+    take_elements($redis);
+};
+
+# what a server is told of the name that it was called by
+subtest 'SNI' => sub {
+    for my $case ([ "localhost:%d", '', 'localhost' ], [ "127.0.0.1:%d", 'study_redis_tls_name redis.test;', 'redis.test' ],
+        [ "127.0.0.1:%d", '', undef ])
+    {
+        my ($address, $more, $name) = @$case;
+        my $listen = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', Timeout => 20 * slow()) or BAIL_OUT("listen: $!");
+        my $nginx = with(sprintf($address, $listen->sockport), "$tls $ca $more");
+        my $peer = $listen->accept or BAIL_OUT('nobody called');
+        sysread $peer, my $hello, 4096;
+        my ($said) = $hello =~ /\0\0 .. .. \0 .. (localhost|redis\.test|127\.0\.0\.1)/xs;
+        is($said, $name, 'the name of ' . ($more || $address));
+        close $_ for $peer, $listen;
+        $nginx->stop;
+    }
+};
 
 subtest 'much at once over TLS' => sub {
     my $nginx = with("127.0.0.1:$port", "$tls $ca $client");
