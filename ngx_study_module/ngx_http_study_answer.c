@@ -324,6 +324,10 @@ ngx_http_study_answer(ngx_http_request_t *r, ngx_uint_t status,
 
     r->headers_out.status = status;
 
+    /* a condition that fails would make a 412 of it */
+
+    r->disable_not_modified = 1;
+
     if (text == NULL || text->len == 0) {
         r->headers_out.content_length_n = 0;
         r->header_only = 1;

@@ -382,3 +382,12 @@ my ($ts, $signature) = StudyTest::Module::signed('{"type":"event_callback"}');
 --- error_code: 200
 --- response_body:
 --- queued: event
+
+
+=== TEST 49: conditions, which what was accepted cannot fail
+--- data: {"type":"event_callback"}
+--- more
+If-Match: "x"
+If-Unmodified-Since: Mon, 01 Jan 1990 00:00:00 GMT
+--- error_code: 200
+--- queued: event
