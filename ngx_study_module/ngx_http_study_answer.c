@@ -29,8 +29,6 @@ static void ngx_http_study_cleanup(void *data);
 ngx_int_t
 ngx_http_study_is_post(ngx_http_request_t *r)
 {
-    ngx_http_study_main_conf_t  *smcf;
-
     if (r != r->main) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "a subrequest cannot be accepted as an event");
@@ -38,8 +36,7 @@ ngx_http_study_is_post(ngx_http_request_t *r)
     }
 
     if (r->method != NGX_HTTP_POST) {
-        smcf = ngx_http_get_module_main_conf(r, ngx_http_study_module);
-        ngx_http_study_count(smcf, outcomes[NGX_HTTP_STUDY_BAD_METHOD]);
+        (void) ngx_http_study_refuse(r, NGX_HTTP_STUDY_BAD_METHOD, NGX_OK);
 
         return ngx_http_study_method_not_allowed(r, "POST");
     }

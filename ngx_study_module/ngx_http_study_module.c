@@ -337,11 +337,13 @@ ngx_http_study_header_filter(ngx_http_request_t *r)
 
     slcf = ngx_http_get_module_loc_conf(r, ngx_http_study_module);
 
-    if (slcf->kind > NGX_HTTP_STUDY_INTERACTION) {
+    if (slcf->kind > NGX_HTTP_STUDY_TRIGGER) {
         return ngx_http_next_header_filter(r);
     }
 
-    if (ngx_http_study_add_header(r, "X-Slack-No-Retry", "1") == NULL) {
+    if (slcf->kind != NGX_HTTP_STUDY_TRIGGER
+        && ngx_http_study_add_header(r, "X-Slack-No-Retry", "1") == NULL)
+    {
         return NGX_ERROR;
     }
 

@@ -282,6 +282,7 @@ Content-Length: 52
 --- request
 GET /slack/events
 --- error_code: 405
+--- error_log: study request refused: bad_method
 --- response_headers
 Allow: POST
 ! X-Slack-No-Retry

@@ -53,10 +53,11 @@ $nginx->ask("POST /study/trigger?schedule=x HTTP/1.1\r\nHost: x\r\nContent-Lengt
 $nginx->ask("POST /study/trigger HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $TOKEN\r\nContent-Length: 0\r\n\r\n");
 $nginx->ask("POST /study/trigger?schedule=x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $TOKEN\r\nContent-Length: 0\r\n\r\n");
 $nginx->ask("POST /slack/events HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n");
+$nginx->ask("POST /study/trigger?schedule=x HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n");
 
 my %outcome = (
     accepted => 6, url_verification => 1, ssl_check => 1, bad_method => 1, bad_request => 1, no_signature => 1,
-    bad_time => 1, bad_signature => 1, bad_token => 1, too_large => 1, client_closed => 0, queue_full => 0,
+    bad_time => 1, bad_signature => 1, bad_token => 1, too_large => 2, client_closed => 0, queue_full => 0,
 );
 my $got = $nginx->metrics;
 is($got->{qq(study_nginx_events_total{outcome="$_"})}, $outcome{$_}, "$_: $outcome{$_}") for sort keys %outcome;
