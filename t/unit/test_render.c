@@ -170,9 +170,13 @@ static void streak_and_week(void **state)
     assert_non_null(
         strstr(text_cstr(&out), "12일 동안 기록 40개를 남기셨어요(가장 길게는 5일 연속)."));
     assert_non_null(strstr(text_cstr(&out), "한 주 동안"));
+    assert_null(strstr(text_cstr(&out), "이번 주")); /* on a Monday that week is over */
     text_reset(&out);
     words_streak(&out, "en", &(struct streak){.current = 1, .longest = 1, .days = 1, .records = 1});
     assert_string_equal(text_cstr(&out), "So far: 1 note on 1 day.");
+    text_reset(&out);
+    words_streak(&out, "en", &(struct streak){.current = 0, .longest = 3, .days = 4, .records = 9});
+    assert_string_equal(text_cstr(&out), "So far: 9 notes on 4 days; your longest run was 3 days.");
     text_reset(&out);
     words_streak(&out, "en", &(struct streak){0});
     assert_int_equal(out.len, 0);

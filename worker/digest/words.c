@@ -6,8 +6,8 @@
 #include <string.h>
 
 static const struct words korean = {
-    .header_daily = "오늘의 공부 돌아보기",
-    .header_weekly = "이번 주 공부 돌아보기",
+    .header_daily = "하루 공부 돌아보기",
+    .header_weekly = "한 주 공부 돌아보기",
     .hello = "",
     .hello_end = "님, 안녕하세요! 남겨 주신 기록을 함께 돌아볼게요.",
     .hello_end_weekly = "님, 안녕하세요! 한 주 동안 남겨 주신 기록을 함께 돌아볼게요.",
@@ -104,7 +104,7 @@ void words_streak(struct text *out, const char *language, const struct streak *s
         text_addf(out, "So far: %" PRId64 " note%s on %" PRId64 " day%s", s->records, notes,
                   s->days, days);
         if (s->longest > 1 && s->longest > s->current) {
-            text_addf(out, "; %" PRId64 " days in a row at most", s->longest);
+            text_addf(out, "; your longest run was %" PRId64 " days", s->longest);
         }
         text_adds(out, ".");
         return;
