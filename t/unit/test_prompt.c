@@ -97,7 +97,11 @@ static void plain_text(void **state)
     plain_is("a < b <", "a < b <");
     plain_is("<>", "<>");
     plain_is("", "");
-    plain_is("한글 <https://ko.example/가|가>", "한글 가 (https://ko.example/가)");
+    /* where Slack ends an address it ends, whatever stands in it */
+    plain_is("한글 <https://ko.example/가|가>를", "한글 가 (https://ko.example/%EA%B0%80)를");
+    plain_is("<https://en.example/wiki/C_(language)>와 <https://a.example/?q=[1]&amp;r=x y>",
+             "https://en.example/wiki/C_%28language%29와 https://a.example/?q=%5B1%5D&r=x%20y");
+    plain_is("(https://b.example/가)", "(https://b.example/가)");
 }
 
 static void typed_ids(void **state)

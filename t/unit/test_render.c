@@ -294,7 +294,7 @@ static void factual(void **state)
 {
     const char *texts[] = {"short",
                            ("the longest note of all, about paging &amp; segmentation, with "
-                            "<https://good.example/p|page>"),
+                            "<https://good.example/p|page> and <https://namu.wiki/w/가_(책)>"),
                            "a middling note that is just long enough to be quoted"};
     struct digest_work *work = work_of("en", texts, 3);
     struct source *source = source_create(work);
@@ -316,6 +316,7 @@ static void factual(void **state)
     assert_true(longest < second);
     assert_null(strstr(text_cstr(&out), "• short"));
     assert_non_null(strstr(text_cstr(&out), "• <https://good.example/p>"));
+    assert_non_null(strstr(text_cstr(&out), "• <https://namu.wiki/w/%EA%B0%80_%28%EC%B1%85%29>"));
     for (int i = 1; i <= 3; i++) {
         char link[64];
         snprintf(link, sizeof(link), "/p179530000000000%d|09:12>", i);

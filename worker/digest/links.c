@@ -164,3 +164,14 @@ bool link_is_web(struct str link)
     }
     return true;
 }
+
+void link_add_whole(struct text *out, struct str address)
+{
+    for (size_t i = 0; i < address.len; i++) {
+        if (is_link_char(address.data[i])) {
+            text_add(out, (struct str){address.data + i, 1});
+        } else {
+            text_addf(out, "%%%02X", (unsigned char)address.data[i]);
+        }
+    }
+}

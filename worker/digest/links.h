@@ -14,5 +14,8 @@
 bool link_next(struct str text, size_t *pos, struct str *link);
 /* One that may be made clickable: http or https, printable ASCII. */
 bool link_is_web(struct str link);
+/* An address that is known to be one whole, with what would end it here (Korean letters, brackets)
+ * written as %XX, as a browser writes it. */
+void link_add_whole(struct text *out, struct str address);
 
 #endif
