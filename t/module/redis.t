@@ -140,7 +140,7 @@ subtest 'a Redis that goes and comes' => sub {
     unlike($nginx->log, qr/\[alert\]|open socket/, 'no alert');
 };
 
-my $fake = StudyTest::FakeRedis->start(dir => $DIR);
+my $fake = StudyTest::FakeRedis->start(dir => $DIR, tcp => 1);
 my $nginx = StudyTest::Module->nginx(
     http => settings(redis => $fake->address . ";\n    study_redis_timeout " . (slow() > 1 ? 1500 : 300) . 'ms'),
 );
@@ -159,6 +159,7 @@ my @pushes = (
     [ 'no RESP', 'raw HTTP/1.1 400 Bad Request\r\n', 'redis_lost', qr/unexpected reply/ ],
     [ 'a hang-up', 'cut', 'redis_lost', qr/closed connection/ ],
     [ 'a hang-up in the middle of a reply', 'cut_half', 'redis_lost', qr/closed connection/ ],
+    [ 'a reset', 'reset', 'redis_lost', qr/recv\(\) failed \(104: Connection reset by peer\)/ ],
     [ 'half a reply', 'half', 'redis_timeout', qr/Redis timed out/ ],
     [ 'no reply', 'stall', 'redis_timeout', qr/Redis timed out/ ],
 );
@@ -196,6 +197,7 @@ my @hellos = (
     [ 'loading', 'error LOADING Redis is loading', 'redis_loading' ],
     [ 'an unexpected reply', 'raw +OK\r\n', 'redis_error' ],
     [ 'a hang-up', 'cut', 'redis_down' ],
+    [ 'a reset', 'reset', 'redis_down' ],
     [ 'no reply', 'stall', 'redis_timeout' ],
 );
 

@@ -90,6 +90,29 @@ subtest 'a reload without Redis' => sub {
     unlike($own->log, qr/\[alert\]|open socket/, 'no alert');
 };
 
+subtest 'a reload, and worker_shutdown_timeout is over' => sub {
+    my $fake = StudyTest::FakeRedis->start(dir => $DIR, name => 'silent');
+    my $own = StudyTest::Module->nginx(
+        http => settings(redis => $fake->address), main => 'worker_shutdown_timeout 500ms;',
+        more => 'study_redis_timeout 1h;',
+    );
+    $fake->mode(push => 'stall');
+    my @sockets = map { $own->socket } 1 .. 2;
+    $sockets[0]->syswrite(request_text($event));
+    wait_for { $fake->pushed } 20 * slow(), 'the command';
+    $sockets[1]->syswrite(request_text($event));
+    wait_for { $own->metrics->{study_nginx_pending_elements} == 2 } 20 * slow(), 'one behind it';
+    my ($old) = $own->workers;
+    $own->reload;
+    ok(eval { wait_for { gone($old) } 20 * slow() }, 'the old worker exits');
+    my @status = map { my $got = $own->answer($_, 1); $got ? $got->{status} : 503 } @sockets;
+    is("@status", '503 503', 'refused');
+    like($own->log, qr/$old#$old: .*Redis is not available/, 'the connection is given up')
+        if slow() == 1;
+    $own->stop;
+    unlike($own->log, qr/\[alert\]|open socket/, 'no alert');
+};
+
 subtest 'a broken configuration keeps the old one' => sub {
     my $good = $nginx->{more};
     $nginx->configure(more => 'study_redis_max_pending nonsense;');

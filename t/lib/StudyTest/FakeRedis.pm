@@ -3,8 +3,8 @@ package StudyTest::FakeRedis;
 # A Redis that misbehaves on demand, for what a real one cannot be made to do:
 # answer half, stall, hang up between two bytes, be loading, turn read-only.
 #
-#   my $fake = StudyTest::FakeRedis->start(dir => $dir);      # option: name
-#   $fake->address                  unix:/...
+#   my $fake = StudyTest::FakeRedis->start(dir => $dir);      # options: name, tcp
+#   $fake->address                  unix:/..., or 127.0.0.1:... with tcp => 1
 #   $fake->mode('push', 'stall')    from now on, for pushes
 #   $fake->pushed                   the elements it was given, acknowledged or not
 #
@@ -17,6 +17,7 @@ package StudyTest::FakeRedis;
 #   stall               nothing
 #   cut                 hangs up without an answer
 #   cut_half            hangs up after the first byte
+#   reset               hangs up with a reset, over TCP
 #   bytes               the answer byte by byte
 #   late SECONDS        so much later, that the list is empty, so that nobody asks for its length
 #   drop N              the first N pushes get an answer, then it hangs up
@@ -26,11 +27,13 @@ use warnings;
 
 use Carp qw(croak);
 use IO::Select ();
+use IO::Socket::INET ();
 use IO::Socket::UNIX ();
 use POSIX qw(_exit);
+use Socket qw(SOL_SOCKET SO_LINGER);
 use Time::HiRes qw(sleep);
 
-use StudyTest::Proc qw(slurp socket_dir spew);
+use StudyTest::Proc qw(free_port slurp socket_dir spew);
 
 sub start {
     my ($class, %opt) = @_;
@@ -39,6 +42,7 @@ sub start {
     my $name = $opt{name} // 'fake';
     my $self = bless {
         socket => socket_dir($dir) . "/$name.sock",
+        port   => $opt{tcp} && free_port(),
         base   => "$dir/$name",
         owner  => $$,
     }, $class;
@@ -49,7 +53,7 @@ sub start {
     return $self;
 }
 
-sub address { return "unix:$_[0]{socket}" }
+sub address { my ($self) = @_; return $self->{port} ? "127.0.0.1:$self->{port}" : "unix:$self->{socket}" }
 
 sub mode {
     my ($self, $what, $mode) = @_;
@@ -71,7 +75,10 @@ sub listen {
     my ($self) = @_;
 
     unlink $self->{socket};
-    my $server = IO::Socket::UNIX->new(Local => $self->{socket}, Listen => 64) or croak "$self->{socket}: $!";
+    my $server = $self->{port}
+        ? IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $self->{port}, Listen => 64, ReuseAddr => 1)
+        : IO::Socket::UNIX->new(Local => $self->{socket}, Listen => 64);
+    croak $self->address . ": $!" if !$server;
     $self->{pid} = fork // croak "fork: $!";
     return $self if $self->{pid};
 
@@ -167,6 +174,7 @@ sub _answer {
     my $fh = $c->{fh};
     return 0 if $mode eq 'cut';
     return 1 if $mode eq 'stall';
+    return !setsockopt $fh, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 if $mode eq 'reset';
     if ($mode eq 'drop') {
         return 0 if $c->{answered}++ >= $arg;
     }
