@@ -33,6 +33,7 @@ build | libyajl-dev                                  | JSON
 build | libinih-dev                                  | study-worker.conf
 build | libmicrohttpd-dev                            | metrics and health of the worker
 demo  | nginx redis-server postgresql tzdata         | the real parts, started privately
+demo  | ca-certificates                              | HTTPS, with --real-slack and --real-openai
 demo  | perl libdbi-perl libdbd-pg-perl libredis-perl | driver of the demo and of the tests
 demo  | libmojolicious-perl libev-perl libhttp-parser-xs-perl libcpanel-json-xs-perl | stand-ins for Slack and OpenAI
 test  | libcmocka-dev                                | unit tests
