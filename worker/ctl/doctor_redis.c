@@ -116,7 +116,7 @@ static void check_fsync(struct doctor *d, struct redis *redis, const char *serve
 
     if (r == NULL || r->type != REDIS_REPLY_ARRAY || r->elements != 2) {
         doctor_find(d, FINDING_UNKNOWN, AREA, server,
-                    "redis-cli CONFIG GET appendfsync, as an administrator: always",
+                    "appendfsync in the server's configuration file: always",
                     "the fsync policy is not shown to our user");
     } else {
         bool always = strcmp(r->element[1]->str, "always") == 0;
