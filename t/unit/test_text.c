@@ -79,8 +79,8 @@ static void clocks_and_random(void **state)
     char a[33], b[33];
 
     (void)state;
-    int64_t before = clock_boot_us();
-    assert_true(clock_boot_us() >= before);
+    int64_t before = clock_boot_ms();
+    assert_true(clock_boot_ms() >= before);
     assert_true(clock_wall_ms() > INT64_C(1600000000000));
     clock_random_hex(a, 16);
     clock_random_hex(b, 16);

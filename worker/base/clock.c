@@ -28,11 +28,6 @@ int64_t clock_boot_ms(void)
     return clock_us(CLOCK_BOOTTIME) / 1000;
 }
 
-int64_t clock_boot_us(void)
-{
-    return clock_us(CLOCK_BOOTTIME);
-}
-
 int64_t clock_backoff_ms(unsigned attempt, int64_t base_ms, int64_t max_ms)
 {
     int64_t whole = base_ms;

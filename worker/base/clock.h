@@ -8,7 +8,6 @@
 int64_t clock_wall_ms(void); /* Unix milliseconds */
 /* CLOCK_BOOTTIME: goes on while the machine sleeps, so that a woken process sees its lease gone. */
 int64_t clock_boot_ms(void);
-int64_t clock_boot_us(void);
 
 /* `attempt` from 1: min(base << (attempt - 1), max), of which the upper half is random. */
 int64_t clock_backoff_ms(unsigned attempt, int64_t base_ms, int64_t max_ms);

@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 struct embedded_file {
-    const char *name; /* "0001_base.sql" */
+    const char *name; /* "0001_tables.sql" */
     const char *data; /* NUL-terminated */
     size_t len;       /* without the NUL */
 };

@@ -4,17 +4,17 @@
 #include <string.h>
 
 const struct slack_scope slack_scopes[] = {
-    {"channels:history", "messages of public channels", NULL, NULL},
-    {"channels:read", "the channels' names", NULL, NULL},
-    {"chat:write", "sending digests and notices", NULL, NULL},
-    {"commands", "the command /study", NULL, NULL},
-    {"im:write", "opening the direct message with a member", NULL, NULL},
-    {"im:history", "finding out whether a doubtful reply arrived", NULL, NULL},
-    {"users:read", "the members' time zones", NULL, NULL},
-    {"team:read", "the workspace's name and address", NULL, NULL},
-    {"groups:history", "messages of private channels", "privacy", "private_channels"},
-    {"groups:read", "the private channels' names", "privacy", "private_channels"},
-    {"reactions:write", "marking what was stored", "store", "acknowledge"},
+    {"channels:history", NULL, NULL},
+    {"channels:read", NULL, NULL},
+    {"chat:write", NULL, NULL},
+    {"commands", NULL, NULL},
+    {"im:write", NULL, NULL},
+    {"im:history", NULL, NULL},
+    {"users:read", NULL, NULL},
+    {"team:read", NULL, NULL},
+    {"groups:history", "privacy", "private_channels"},
+    {"groups:read", "privacy", "private_channels"},
+    {"reactions:write", "store", "acknowledge"},
 };
 const size_t slack_scopes_count = sizeof(slack_scopes) / sizeof(slack_scopes[0]);
 

@@ -1,6 +1,6 @@
 /*
- * The rights that the Slack app's manifest asks for, and what each is for: what a token is held
- * against. Slack tells those of a token in the header x-oauth-scopes of every answer
+ * The rights that the Slack app's manifest asks for (and says what each is for): what a token is
+ * held against. Slack tells those of a token in the header x-oauth-scopes of every answer
  * (https://docs.slack.dev/authentication/installing-with-oauth).
  */
 #ifndef STUDY_SLACK_SCOPES_H
@@ -11,7 +11,6 @@
 
 struct slack_scope {
     const char *name;
-    const char *what_for;
     /* Needed only where this switch is on; NULL: always. */
     const char *section, *key;
 };
