@@ -13,7 +13,7 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 use StudyTest::Bench qw(machine options save table);
 use StudyTest::Outgoing;

@@ -21,7 +21,7 @@ use lib "$FindBin::Bin/../lib";
 use Getopt::Long qw(GetOptions);
 use JSON::PP ();
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 use StudyTest::Chain;
 use StudyTest::Chaos::Check;

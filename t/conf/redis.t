@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/../lib";
 use Redis ();
 use Test::More;
 
-use StudyTest::Proc qw(root_dir scratch_dir slurp spew socket_dir wait_for);
+use StudyTest::Proc qw(root_dir scratch_dir slurp spew socket_dir);
 use StudyTest::Redis;
 
 my $dir = scratch_dir('redis-conf');

@@ -16,7 +16,7 @@ use Test::More;
 
 use StudyTest::Chain;
 use StudyTest::Day;
-use StudyTest::Event qw(deleted edited message);
+use StudyTest::Event qw(deleted message);
 use StudyTest::Proc qw(slurp wait_for);
 
 binmode Test::More->builder->$_, ':utf8' for qw(output failure_output todo_output);

@@ -24,7 +24,7 @@ use Test::More;
 
 use StudyTest::Chain;
 use StudyTest::Event qw(message);
-use StudyTest::Proc qw(root_dir run_limited scratch_dir slurp spew wait_for);
+use StudyTest::Proc qw(root_dir run_limited scratch_dir slurp spew);
 
 binmode Test::More->builder->$_, ':utf8' for qw(output failure_output todo_output);
 

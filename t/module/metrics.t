@@ -5,7 +5,7 @@ use warnings;
 
 use Test::More;
 
-use StudyTest::Module qw(:DEFAULT settings slow);
+use StudyTest::Module;
 use StudyTest::Proc qw(run_limited spew wait_for);
 
 my $event = '{"type":"event_callback"}';

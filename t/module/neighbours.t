@@ -6,7 +6,7 @@ use warnings;
 
 use Test::More;
 
-use StudyTest::Module qw(:DEFAULT settings slow);
+use StudyTest::Module qw(:DEFAULT slow);
 use StudyTest::Proc qw(free_port run_limited);
 
 my $modules = '/usr/lib/nginx/modules';

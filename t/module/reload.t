@@ -16,8 +16,6 @@ my $redis = redis_server();
 my $nginx = StudyTest::Module->nginx(workers => 2);
 take_elements();
 
-sub clients { return $redis->client->client_list =~ tr/\n// }
-
 subtest 'a reload with idle connections' => sub {
     is($nginx->post($event)->{status}, 200, 'before');
     my $accepted = $nginx->outcome('accepted');

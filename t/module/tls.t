@@ -4,7 +4,7 @@ use warnings;
 # TLS to Redis, addresses of all families, names that change.
 
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 use StudyTest::Module qw(:DEFAULT settings slow);
 use StudyTest::FakeRedis;

@@ -5,7 +5,7 @@ use warnings;
 # all; and clients that leave at each stage.
 
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(sleep);
 
 use StudyTest::Module qw(:DEFAULT settings slow);
 use StudyTest::FakeRedis;

@@ -6,7 +6,7 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-use StudyTest::Module qw(:DEFAULT slow);
+use StudyTest::Module;
 
 my $body = '{"type":"event_callback"}';
 my $nginx = StudyTest::Module->nginx(config => StudyTest::Module::locations() . <<'END');

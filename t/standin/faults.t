@@ -7,7 +7,6 @@ use HTTP::Tiny;
 use IO::Select;
 use IO::Socket::INET;
 use Test::More;
-use Time::HiRes qw(time);
 
 use StudyTest::Proc qw(scratch_dir);
 use StudyTest::StandIn;

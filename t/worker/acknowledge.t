@@ -11,7 +11,7 @@ use lib "$Bin/../lib";
 use JSON::PP ();
 use Test::More;
 
-use StudyTest::Event qw(bot_message deleted direct_message edited external_message file_share message reply);
+use StudyTest::Event qw(bot_message deleted direct_message edited external_message file_share message);
 use StudyTest::Proc qw(scratch_dir wait_for);
 use StudyTest::StandIn;
 use StudyTest::Store;

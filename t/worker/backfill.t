@@ -39,7 +39,6 @@ sub ts { my ($ago) = @_; return sprintf '%d.%06d', $now - $ago, 100 + ++$micro }
 
 # A past of some days: messages, threads, edits, bots, subtypes, files; ours among them.
 my $channel = 'C0PAST';
-my $made = 0;
 sub past {
     my ($where) = @_;
     for my $i (1 .. 120) {

@@ -12,7 +12,7 @@ use lib "$Bin/../lib";
 use JSON::PP ();
 use Test::More;
 
-use StudyTest::Event qw(deleted message next_ts);
+use StudyTest::Event qw(deleted message);
 use StudyTest::Proc qw(scratch_dir wait_for);
 use StudyTest::StandIn;
 use StudyTest::Store;

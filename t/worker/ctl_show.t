@@ -14,7 +14,7 @@ use Test::More;
 use Digest::SHA qw(sha1_hex);
 use JSON::PP qw(decode_json);
 use StudyTest::Postgres;
-use StudyTest::Proc qw(run_limited scratch_dir);
+use StudyTest::Proc qw(scratch_dir);
 use StudyTest::Redis;
 use StudyTest::Worker;
 

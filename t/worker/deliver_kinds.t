@@ -10,7 +10,7 @@ use utf8;
 use FindBin qw($Bin);
 use lib "$Bin/../lib";
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(sleep);
 
 use StudyTest::Outgoing;
 use StudyTest::Proc qw(wait_for);

@@ -18,7 +18,7 @@ use POSIX ();
 use Time::HiRes ();
 
 use StudyTest::Event qw(deleted edited member_joined message reply);
-use StudyTest::Proc qw(run_limited slurp wait_for);
+use StudyTest::Proc qw(slurp wait_for);
 use StudyTest::StandIn ();
 use StudyTest::Store ();
 
@@ -80,11 +80,9 @@ sub traces {
     return join ', ', @found;
 }
 
-sub seen_by_model { my ($word) = @_; return scalar grep { index($_->{body}, $word) >= 0 } $openai->received('chat/completions') }
-
-# A reply of the member's digest or a notice, as those roles would leave it.
 sub row { my ($sql, @args) = @_; return ($store->dbh->selectrow_array($sql, undef, @args))[0] }
 
+# A digest of the member and, given its state, the reply, as those roles would leave them.
 sub digest {
     my ($user, $state, $reply, %more) = @_;
     my $firing = row(q{INSERT INTO study.firing (schedule_id, time_zone, fire_at, state, trigger_key, done_at)

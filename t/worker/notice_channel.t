@@ -11,7 +11,7 @@ use FindBin qw($Bin);
 use lib "$Bin/../lib";
 use Test::More;
 
-use StudyTest::Event qw(member_joined message);
+use StudyTest::Event qw(member_joined);
 use StudyTest::Proc qw(scratch_dir wait_for);
 use StudyTest::StandIn;
 use StudyTest::Store;

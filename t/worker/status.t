@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use StudyTest::Postgres ();
-use StudyTest::Proc qw(run_limited scratch_dir slurp spew wait_for);
+use StudyTest::Proc qw(run_limited scratch_dir spew wait_for);
 use StudyTest::Redis ();
 use StudyTest::Worker ();
 

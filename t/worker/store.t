@@ -7,7 +7,6 @@ use strict;
 use warnings;
 use utf8;
 
-use Encode qw(encode_utf8);
 use FindBin qw($Bin);
 use lib "$Bin/../lib";
 use Test::More;
@@ -20,7 +19,7 @@ my $store = StudyTest::Store->start;
 my $SECRET = 'only-for-the-group-4711';
 
 sub message_row {
-    my ($envelope, $columns) = @_;
+    my ($envelope) = @_;
     return $store->dbh->selectrow_hashref(
         'SELECT *, extract(epoch FROM accepted_at) * 1000 AS accepted_ms FROM study.message WHERE ts = ?',
         undef, $envelope->{event}{ts},

@@ -19,7 +19,6 @@ package StudyTest::Chain;
 use strict;
 use warnings;
 
-use Carp qw(croak);
 use File::Path qw(make_path);
 
 use StudyTest::Nginx;

@@ -40,9 +40,8 @@ use Carp qw(croak);
 use Digest::SHA qw(hmac_sha256_hex);
 use Exporter qw(import);
 use IO::Socket::INET ();
-use IO::Socket::UNIX ();
 use Test::More ();
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 use StudyTest::Proc qw(free_port root_dir run_limited scratch_dir slurp spew tail_of wait_for);
 use StudyTest::Redis;

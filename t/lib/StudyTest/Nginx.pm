@@ -22,7 +22,7 @@ use HTTP::Tiny ();
 use IO::Socket::INET ();
 use POSIX ();
 
-use StudyTest::Proc qw(free_port root_dir run_limited slurp spew wait_for);
+use StudyTest::Proc qw(free_port root_dir run_limited slurp spew);
 
 my $SNIPPET = root_dir() . '/conf/nginx/study.conf';
 my $MODULE = root_dir() . '/build/ngx_http_study_module.so';

@@ -22,7 +22,7 @@ use JSON::PP ();
 use Time::HiRes ();
 
 use StudyTest::Postgres;
-use StudyTest::Proc qw(scratch_dir wait_for);
+use StudyTest::Proc qw(scratch_dir);
 use StudyTest::StandIn;
 use StudyTest::Worker;
 

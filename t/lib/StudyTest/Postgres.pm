@@ -26,7 +26,7 @@ use File::Path qw(make_path remove_tree);
 use File::Spec ();
 use File::Temp ();
 
-use StudyTest::Proc qw(root_dir run_limited socket_dir spew wait_for);
+use StudyTest::Proc qw(root_dir run_limited socket_dir spew);
 
 my $SUPER = 'postgres';
 my $OWNER = 'study_owner';

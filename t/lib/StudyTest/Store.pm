@@ -14,13 +14,12 @@ package StudyTest::Store;
 use strict;
 use warnings;
 
-use DBI ();
 use HTTP::Tiny ();
 use JSON::PP ();
 use Time::HiRes ();
 
 use StudyTest::Postgres;
-use StudyTest::Proc qw(scratch_dir slurp wait_for);
+use StudyTest::Proc qw(scratch_dir wait_for);
 use StudyTest::Redis;
 use StudyTest::Worker;
 

@@ -23,9 +23,8 @@ use warnings;
 use Carp qw(croak);
 use File::Path qw(make_path);
 use HTTP::Tiny ();
-use JSON::PP ();
 
-use StudyTest::Proc qw(build_dir free_port root_dir run_limited slurp spew wait_for);
+use StudyTest::Proc qw(build_dir free_port root_dir run_limited slurp spew);
 
 my $BUILD = build_dir();
 my %LOGIN = ('study-worker' => 'study_worker', 'study-ctl' => 'study_ctl', 'study-read' => 'study_read');

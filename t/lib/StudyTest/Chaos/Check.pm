@@ -16,7 +16,7 @@ use strict;
 use warnings;
 
 use JSON::PP ();
-use List::Util qw(first max);
+use List::Util qw(first);
 
 my $GRACE = 2;                  # seconds between a deletion's commit and a request under way
 my $LEASE = 10;                 # of a reply

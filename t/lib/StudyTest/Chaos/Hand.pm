@@ -18,7 +18,6 @@ use strict;
 use warnings;
 
 use List::Util qw(shuffle);
-use POSIX ();
 use Time::HiRes qw(sleep time);
 
 use StudyTest::Proc qw(gone slurp);

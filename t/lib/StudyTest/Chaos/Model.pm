@@ -19,7 +19,7 @@ use strict;
 use warnings;
 
 use JSON::PP ();
-use List::Util qw(max min);
+use List::Util qw(min);
 
 use StudyTest::Proc qw(slurp);
 

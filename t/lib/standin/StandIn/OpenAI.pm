@@ -24,7 +24,7 @@ package StandIn::OpenAI;
 
 use Mojo::Base -base, -signatures;
 
-use Mojo::JSON qw(decode_json encode_json from_json true false);
+use Mojo::JSON qw(decode_json encode_json);
 
 use StandIn::Limits;
 use StandIn::Schema;
