@@ -80,6 +80,14 @@ finds('no nginx', 'fail', 'nginx', qr/refused|connect/i, '--url', 'http://127.0.
 chmod 0644, $secret_file;
 finds('a secret that all may read', 'fail', 'files', qr/can be read by others \(mode 644\)/, @url);
 chmod 0600, $secret_file;
+{
+    local $ENV{STUDY_SLACK_TOKEN_DIR} = $chain->dir . '/tokens';
+    mkdir $ENV{STUDY_SLACK_TOKEN_DIR} or die "tokens: $!";
+    chmod 0755, $ENV{STUDY_SLACK_TOKEN_DIR};
+    my ($tokens) = grep { $_->{check} eq 'token_dir' } findings(
+        finds('tokens that all may list', 'fail', 'files', qr/tokens can be read by others \(mode 755\)/, @url), 'files');
+    like($tokens->{remedy}, qr/^chmod 700/, '... and the worker may still enter');
+}
 
 ctl('pause', 'store', '--reason', 'for the test');
 sleep 2;

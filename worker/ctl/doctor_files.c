@@ -16,7 +16,9 @@ static void check_secret(struct doctor *d, const char *what, const char *path)
     if (stat(path, &st) != 0) {
         doctor_find(d, FINDING_WARN, AREA, what, "", "%s: %s", path, strerror(errno));
     } else if ((st.st_mode & (S_IRWXO | S_IWGRP)) != 0) {
-        doctor_find(d, FINDING_FAIL, AREA, what, "chmod 600, and chown to study-worker",
+        doctor_find(d, FINDING_FAIL, AREA, what,
+                    S_ISDIR(st.st_mode) ? "chmod 700, and chown to study-worker"
+                                        : "chmod 600, and chown to study-worker",
                     "%s can be %s by others (mode %03o)", path,
                     (st.st_mode & (S_IWOTH | S_IWGRP)) != 0 ? "written" : "read",
                     (unsigned)(st.st_mode & 0777));

@@ -75,7 +75,7 @@ sub write_config {
         status   => { listen => "127.0.0.1:$self->{port}", interval => '500ms' },
     );
     if ($self->{tokens}) {
-        make_path("$self->{dir}/tokens");
+        make_path("$self->{dir}/tokens", { mode => 0700 });
         $self->_secret("tokens/$_", $self->{tokens}{$_}) for keys %{ $self->{tokens} };
         $config{slack}{token_dir} = "$self->{dir}/tokens";
     }
