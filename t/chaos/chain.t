@@ -34,7 +34,7 @@ use StudyTest::Proc qw(gone scratch_dir spew wait_for);
 binmode Test::More->builder->$_, ':utf8' for qw(output failure_output todo_output);
 binmode $_, ':utf8' for *STDOUT, *STDERR;
 
-my %option = (seconds => 55, seed => int(time * 1000) % 1_000_000, rate => 40, senders => 4, settle => 120);
+my %option = (seconds => 120, seed => int(time * 1000) % 1_000_000, rate => 40, senders => 4, settle => 120);
 GetOptions(\%option, 'minutes=f', 'seconds=f', 'seed=i', 'rate=f', 'senders=i', 'settle=f') or die "see the head of $0\n";
 $option{seconds} = $option{minutes} * 60 if $option{minutes};
 
