@@ -22,7 +22,7 @@ binmode Test::More->builder->$_, ':utf8' for qw(output failure_output todo_outpu
 my $dir = scratch_dir('commands');
 my $slack = StudyTest::StandIn->slack(dir => $dir);
 my $store = StudyTest::Store->start(
-    dir => $dir, slack_url => $slack->url, config => { deliver => { processes => 1 } },
+    dir => $dir, slack_url => $slack->url, config => { deliver => { processes => 1, quiet_from => '22:00', quiet_until => '08:00' } },
 );
 my ($asked, $answered) = (0, 0);
 # It is noon for everybody, so that no study day begins meanwhile.
@@ -96,6 +96,10 @@ subtest 'time' => sub {
     like((ask('U000001', 'time 7:05'))[0], qr/07:05/, 'is told');
     is(member('U000001')->{at}, '07:05:00', 'kept');
     like((ask('U000001', 'help'))[0], qr/받는 시각: 07:05/, 'and shown');
+    like($_, qr/22:00부터 08:00까지는 메시지를 보내지 않아서, 08:00에/, 'with when it arrives, for then it is quiet')
+        for map { (ask('U000001', $_))[0] } 'time 7:59', 'time 22:00', 'time 0:10', 'help';
+    unlike((ask('U000001', $_))[0], qr/보내지 않아서/, "$_ is not in quiet hours") for 'time 8:00', 'time 21:59';
+    ask('U000001', 'time 7:05');
     like((ask('U000001', 'time 25:00'))[0], qr/`\/study time 08:30`/, 'one that is none');
     is(member('U000001')->{at}, '07:05:00', 'changes nothing');
     like((ask('U000001', '시간 기본'))[0], qr/원래 정해진 시각/, 'back to the usual');

@@ -34,6 +34,7 @@ static const struct request_words korean = {
     .language_set = "앞으로 한국어로 말씀드릴게요.",
     .language_usage = "`/study lang ko` 또는 `/study lang en` 이라고 써 주세요.",
     .time_set = "돌아보기 글을 {}에 보내 드릴게요.",
+    .time_quiet = "다만 {}부터 {}까지는 메시지를 보내지 않아서, {}에 받으시게 돼요.",
     .time_reset = "돌아보기 글을 원래 정해진 시각에 보내 드릴게요.",
     .time_usage = "`/study time 08:30` 처럼 24시간제로 써 주세요. 되돌리려면 `/study time default` "
                   "예요.",
@@ -94,6 +95,7 @@ static const struct request_words english = {
     .language_set = "I will speak English to you from now on.",
     .language_usage = "Write `/study lang ko` or `/study lang en`.",
     .time_set = "The look back will be sent at {}.",
+    .time_quiet = "From {} to {}, however, no messages are sent, so it will reach you at {}.",
     .time_reset = "The look back will be sent at the usual time.",
     .time_usage = "Write the time as in `/study time 08:30`, of 24 hours; `/study time default` "
                   "goes back to the usual one.",

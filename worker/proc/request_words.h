@@ -15,7 +15,7 @@ struct request_words {
     const char *reply, *view;
     const char *on, *on_first, *on_agreed, *off;
     const char *language_set, *language_usage;
-    const char *time_set, *time_reset, *time_usage;
+    const char *time_set, *time_quiet, *time_reset, *time_usage;
     const char *export_asked, *export_again;
     const char *forget_ask, *forget_warn, *forget_yes, *forget_ever, *forget_no;
     const char *forgotten, *forgotten_ever, *kept, *not_recorded;

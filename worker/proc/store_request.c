@@ -38,6 +38,8 @@ struct request_terms request_terms_of(const struct config *config)
 {
     return (struct request_terms){
         .language = config_string(config, "digest", "language"),
+        .quiet_from = config_string(config, "deliver", "quiet_from"),
+        .quiet_until = config_string(config, "deliver", "quiet_until"),
         .opt_in = strcmp(config_string(config, "privacy", "consent"), "opt_in") == 0,
         .private_channels = config_bool(config, "privacy", "private_channels"),
         .external_members = config_bool(config, "privacy", "external_members"),
@@ -76,6 +78,25 @@ static void say_held(struct asked *a, const char *line)
     say(a, line, (const char *const[]){messages, digests});
 }
 
+static int minute_of(const char *clock)
+{
+    return atoi(clock) * 60 + atoi(strchr(clock, ':') + 1);
+}
+
+/* What a schedule sends in quiet hours waits until they end: study.quiet_end. */
+static void say_quiet(struct asked *a, const char *clock)
+{
+    const char *from = a->terms->quiet_from;
+    const char *until = a->terms->quiet_until;
+    int begin = minute_of(from);
+    int end = minute_of(until);
+    int at = minute_of(clock);
+
+    if (begin <= end ? at >= begin && at < end : at >= begin || at < end) {
+        say(a, a->words->time_quiet, (const char *const[]){from, until, until});
+    }
+}
+
 /* --- what is asked for ---------------------------------------------------------------------- */
 
 static bool do_help(struct asked *a, struct error *err)
@@ -90,6 +111,7 @@ static bool do_help(struct asked *a, struct error *err)
     say_plain(a, a->member.digests ? a->words->settings_on : a->words->settings_off);
     if (a->member.time[0] != '\0') {
         say(a, a->words->settings_time, (const char *const[]){a->member.time});
+        say_quiet(a, a->member.time);
     } else {
         say_plain(a, a->words->settings_any_time);
     }
@@ -195,6 +217,7 @@ static bool do_time(struct asked *a, struct error *err)
         say_plain(a, a->words->time_reset);
     } else {
         say(a, a->words->time_set, (const char *const[]){clock});
+        say_quiet(a, clock);
     }
     return member_set_time(a->pg, a->request->team, a->request->user, minute, err);
 }

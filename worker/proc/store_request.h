@@ -16,7 +16,8 @@
 
 struct request_terms {
     const char *language; /* where nobody told one */
-    bool opt_in;          /* [privacy] consent */
+    const char *quiet_from, *quiet_until;
+    bool opt_in; /* [privacy] consent */
     bool private_channels;
     bool external_members;
 };
