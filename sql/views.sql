@@ -45,7 +45,7 @@ CROSS JOIN LATERAL (
     FROM (SELECT study.study_day(r.posted_at, z.name, s.day_starts) AS day, 1 AS records
           FROM study.message r
           WHERE r.team_id = m.team_id AND r.user_id = m.user_id AND NOT r.deleted
-            AND study.is_record(r.text, r.files)
+            AND study.is_record(r.text, r.files, r.thread_ts)
           UNION ALL
           SELECT p.day, p.records FROM study.past_day p
           WHERE p.team_id = m.team_id AND p.user_id = m.user_id) e

@@ -46,7 +46,7 @@ subtest 'what gets none' => sub {
     my $before = () = rows();
     my $gone = message(text => 'Written, and deleted at once, before it was stored.');
     $store->event(
-        message(text => 'ok'), bot_message(), direct_message(), external_message(), $gone, deleted($gone),
+        message(text => 'ok', thread_ts => $gone->{event}{ts}), bot_message(), direct_message(), external_message(), $gone, deleted($gone),
         message(ts => sprintf('%d.000100', time - 3600), text => 'Posted an hour ago and delivered only now.'),
         message(user => 'U0STUDYBOT'),
     );

@@ -145,7 +145,7 @@ subtest 'today' => sub {
     my $gone = message(user => 'U000002', text => 'Taken back in a moment, and so not counted.');
     my $reply = message(user => 'U000002', text => 'And what I found out about the third one.', thread_ts => $first->{event}{ts});
     $store->event(
-        $first, $second, $gone, deleted($gone), $reply, message(user => 'U000002', text => 'short'),
+        $first, $second, $gone, deleted($gone), $reply, message(user => 'U000002', text => 'short', thread_ts => $first->{event}{ts}),
         message(user => 'U000003', text => 'Something that another member has written.'),
         message(user => 'U000002', ts => sprintf('%d.000100', time - 4 * 86400), text => 'What I wrote four days ago, long since.'),
     );

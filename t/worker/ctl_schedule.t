@@ -123,8 +123,9 @@ for my $n (0 .. 23) {
             $days{ $day->epoch / 86400 } = 1;
             $records++;
         }
-        $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
-            VALUES ('T1', 'C1', ?, ?, ?, to_timestamp(?), now())}, undef, sprintf('17%08d.000100', ++$serial), $user, $short ? 'ok' : 'a record of study', int $at);
+        $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, thread_ts, posted_at, accepted_at)
+            VALUES ('T1', 'C1', ?, ?, ?, ?, to_timestamp(?), now())}, undef, sprintf('17%08d.000100', ++$serial), $user,
+            $short ? ('thank you', '1600000000.000100') : ('a record of study', undef), int $at);
         $at += rand() < 0.1 ? 3600 * rand 100 : 3600 * (2 + rand 26);
     }
     my $today = DateTime->new(year => $now->year, month => $now->month, day => $now->day);

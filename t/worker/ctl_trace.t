@@ -54,8 +54,8 @@ my $then = time - 600;
 sub stored {
     my (%row) = @_;
     my $ts = sprintf '%d.%06d', $then, ++$serial;
-    $dbh->do('INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at, deleted) VALUES (?, ?, ?, ?, ?, to_timestamp(?::float8), now(), ?)',
-        undef, $row{team} // 'T1', $row{channel} // 'C1', $ts, $row{user} // 'U0000001', $row{text} // 'members text, long enough', $ts, $row{deleted} ? 1 : 0);
+    $dbh->do('INSERT INTO study.message (team_id, channel_id, ts, user_id, text, thread_ts, posted_at, accepted_at, deleted) VALUES (?, ?, ?, ?, ?, ?, to_timestamp(?::float8), now(), ?)',
+        undef, $row{team} // 'T1', $row{channel} // 'C1', $ts, $row{user} // 'U0000001', $row{text} // 'members text, long enough', $row{thread_ts}, $ts, $row{deleted} ? 1 : 0);
     return $ts;
 }
 
@@ -127,7 +127,7 @@ $ts = stored();
 $story = ends(["T1/C1/$ts"], 'waits', qr/in none yet; schedule daily fires then/, 'a record');
 is_deeply([ map { $_->{step} } @{ $story->{steps} } ], [qw(accepted stored digest)], '... step by step');
 is($story->{steps}[2]{at}, '2099-01-01T00:00:00Z', '... with its time');
-ends(["T1/C1/@{[ stored(text => 'short') ]}"], 'stopped', qr/no record of study/, 'a short one');
+ends(["T1/C1/@{[ stored(text => 'short', thread_ts => '1700000000.000100') ]}"], 'stopped', qr/no record of study/, 'a short one');
 ends(["T1/C1/@{[ stored(text => '', deleted => 1) ]}"], 'stopped', qr/deleted in Slack/, 'a deleted one');
 $dbh->do("UPDATE study.member SET digests = false WHERE team_id = 'T2'");
 ends(["C2/@{[ stored(team => 'T2', channel => 'C2') ]}"], 'stopped', qr/wants no digests/, 'of one who wants none');

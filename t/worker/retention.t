@@ -49,12 +49,12 @@ $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, pos
         now() - interval '29 days', now() FROM generate_series(1, 10) AS n});
 
 # Days of study, for streaks: a run of sixty that ends today, by three clocks, and one that ended with
-# the month before last. About the limit a day has a record on either side of it; "ok" is none.
+# the month before last. About the limit a day has a record on either side of it; a reply of "ok" is none.
 for my $row ([ U7 => 'Asia/Seoul', 0 ], [ U8 => 'America/New_York', 0 ], [ U9 => 'Mars/Olympus_Mons', 40 ], [ U10 => undef, 0 ]) {
     my ($user, $zone, $until) = @$row;
     $db->do(q{INSERT INTO study.member (team_id, user_id, time_zone) VALUES ('T1', ?, ?)}, undef, $user, $zone);
-    $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, posted_at, accepted_at)
-        SELECT 'T1', ?, (1760000000 + row_number() OVER ())::text || '.000100', ?, text, at, at
+    $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, thread_ts, posted_at, accepted_at)
+        SELECT 'T1', ?, (1760000000 + row_number() OVER ())::text || '.000100', ?, text, CASE text WHEN 'ok' THEN '1700000000.000100' END, at, at
         FROM generate_series(?::int * 24, 60 * 24, 8) AS h, (VALUES ('A day of study.'), ('ok')) AS t (text),
             LATERAL (SELECT now() - make_interval(hours => h)) AS a (at)}, undef, "C$user", $user, $until);
 }

@@ -78,14 +78,14 @@ sub record {
     my ($user, %set) = @_;
 
     my %m = (team => 'T1', channel => 'C1', text => 'Read two chapters of the book on queues.',
-        posted => '1 hour', accepted => '1 hour', digests => 1, consent => 'none', deleted => 0, files => '{}', standing => undef, %set);
+        posted => '1 hour', accepted => '1 hour', digests => 1, consent => 'none', deleted => 0, files => '{}', standing => undef, thread => 0, %set);
     $db->do(q{INSERT INTO study.team (team_id) VALUES (?) ON CONFLICT DO NOTHING}, undef, $m{team});
     $db->do(q{INSERT INTO study.member (team_id, user_id, digests, consent, standing) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING},
         undef, $m{team}, $user, @m{qw(digests consent standing)});
     my $ts = sprintf '%010d.%06d', 1700000000 + $seconds++, 100;
-    $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, files, deleted, posted_at, accepted_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, now() - ?::interval, now() - ?::interval)},
-        undef, @m{qw(team channel)}, $ts, $user, @m{qw(text files deleted posted accepted)});
+    $db->do(q{INSERT INTO study.message (team_id, channel_id, ts, user_id, text, files, deleted, thread_ts, posted_at, accepted_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, now() - ?::interval, now() - ?::interval)},
+        undef, @m{qw(team channel)}, $ts, $user, @m{qw(text files deleted)}, $m{thread} ? '1600000000.000100' : undef, @m{qw(posted accepted)});
     return $ts;
 }
 
@@ -190,20 +190,25 @@ for my $case ([ 'INSERT ON study.firing', 'the firing' ], [ 'UPDATE ON study.sch
     my $channel = schedule('channel', team_id => undef);
     record('U01');
     record('U01', channel => 'C2');
-    record('U02', text => 'short');
-    record('U03', text => 'https://x');
-    record('U04', text => '', files => '{notes.pdf}');
+    record('U02', text => 'short', thread => 1);
+    record('U03', text => 'https://x', thread => 1);
+    record('U04', text => '', files => '{notes.pdf}', thread => 1);
     record('U05', digests => 0);
     record('U06', consent => 'no');
     record('U07', text => '', deleted => 1);
     record('U08', posted => '47 hours 50 minutes');
     record('U09', posted => '48 hours 10 minutes');
     record('U10', accepted => '-1 hour');
-    record('U11', text => "\x{c624}\x{b298} \x{cc45}\x{c744} \x{c77d}\x{c5c8}\x{c5b4}\x{c694}");     # ten code points
-    record('U12', text => "\x{c624}\x{b298} \x{cc45}\x{c744} \x{c77d}\x{c5c8}\x{c5b4}");
-    record('U13', text => 'ok');
+    record('U11', text => "\x{c624}\x{b298} \x{cc45}\x{c744} \x{c77d}\x{c5c8}\x{c5b4}\x{c694}", thread => 1);     # ten code points
+    record('U12', text => "\x{c624}\x{b298} \x{cc45}\x{c744} \x{c77d}\x{c5c8}\x{c5b4}", thread => 1);
+    record('U13', text => 'ok', thread => 1);
     record('U13');
     record("U15\U$_", standing => $_) for qw(bot gone external person);
+    record('U16', text => "\x{c601}\x{b2e8}\x{c5b4} 50\x{ac1c}");      # short, but no reply
+    record('U17', text => '<@U024BE7LH> <#C024BE7LR|algo> thank you', thread => 1);
+    record('U18', text => ':tada: :+1: :white_check_mark: well done', thread => 1);
+    record('U19', text => $_) for ' ', ':wave: :wave:', '<@U024BE7LH>', '<!here>';
+    record('U21', text => '<@U024BE7LH> at 10:30:15 :tada:', thread => 1);    # ten without what is not theirs
     record('U14', channel => 'CPRIVATE');       # stored while the setting allowed it
     $db->do(q{INSERT INTO study.channel (team_id, channel_id, private) VALUES ('T1', 'CPRIVATE', true), ('T1', 'C2', false)});
     record('U20', team => 'T2');
@@ -213,10 +218,10 @@ for my $case ([ 'INSERT ON study.firing', 'the firing' ], [ 'UPDATE ON study.sch
     my $before = time;
     my $first = firing($all, 'trigger:1');
     settled($first);
-    is(owed($first), 'U01:2 U03:1 U04:1 U08:1 U11:1 U13:1 U15PERSON:1 U20:1', 'members with records of the last two days');
-    is(value('SELECT digests FROM study.firing WHERE firing_id = ?', $first), 8, '... counted in the row');
+    is(owed($first), 'U01:2 U03:1 U04:1 U08:1 U11:1 U13:1 U15PERSON:1 U16:1 U20:1 U21:1', 'members with records of the last two days');
+    is(value('SELECT digests FROM study.firing WHERE firing_id = ?', $first), 10, '... counted in the row');
     is(value(q{SELECT count(*) FROM study.digest WHERE firing_id = ? AND state = 'pending'
-        AND deadline BETWEEN created_at + interval '29 minutes' AND created_at + interval '31 minutes'}, $first), 8, '... with a deadline');
+        AND deadline BETWEEN created_at + interval '29 minutes' AND created_at + interval '31 minutes'}, $first), 10, '... with a deadline');
 
     my $again = firing($all, 'trigger:2');
     settled($again);
@@ -231,7 +236,7 @@ for my $case ([ 'INSERT ON study.firing', 'the firing' ], [ 'UPDATE ON study.sch
     is(owed($other), 'U01:1', "a channel's schedule sees that channel");
     my $week = firing($weekly, 'trigger:1');
     settled($week);
-    is(owed($week), 'U01:3 U03:1 U04:1 U08:1 U09:1 U11:1 U13:1 U15PERSON:1', 'a weekly one eight days of its workspace');
+    is(owed($week), 'U01:3 U03:1 U04:1 U08:1 U09:1 U11:1 U13:1 U15PERSON:1 U16:1 U21:1', 'a weekly one eight days of its workspace');
 
     # More than two slices, with members who have nothing between them.
     $db->do(q{INSERT INTO study.member (team_id, user_id) SELECT 'T3', 'V' || lpad(i::text, 5, '0') FROM generate_series(1, 2500) i

@@ -270,7 +270,8 @@ static bool tell_not_taken(struct ctl *ctl, const struct pg_result *m, struct st
 
     if (!pg_bool(m, 0, TM_IS_RECORD)) {
         story_add(story, "digest", STORY_STOPPED, nothing(),
-                  "no record of study: fewer than ten characters, no link, no file");
+                  "no record of study: no words (of a reply: fewer than ten characters), no link, "
+                  "no file");
         return true;
     }
     if (!pg_bool(m, 0, TM_WANTED)) {

@@ -40,7 +40,7 @@ static const char due_sql[] =
     "SELECT m.team_id, m.channel_id, m.ts FROM study.message m"
     "  JOIN unnest($1::text[], $2::text[], $3::text[]) AS w (team_id, channel_id, ts)"
     "    ON m.team_id = w.team_id AND m.channel_id = w.channel_id AND m.ts = w.ts"
-    " WHERE NOT m.deleted AND study.is_record(m.text, m.files)"
+    " WHERE NOT m.deleted AND study.is_record(m.text, m.files, m.thread_ts)"
     "   AND m.posted_at > now() - interval '" TEXT_OF(
         ACKNOWLEDGE_WITHIN_S) " s'"
                               "   AND NOT EXISTS (SELECT FROM study.outbox o"

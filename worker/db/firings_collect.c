@@ -133,7 +133,7 @@ static const char slice_sql[] =
     "    AND m.posted_at >= $9 AND m.accepted_at < $10 AND ($5 IS NULL OR m.channel_id = $5)"
     "    AND ($18 IS NULL OR (study.study_day(m.posted_at, $18, $19::text::time) >= $20::text::date"
     "     AND study.study_day(m.posted_at, $18, $19::text::time) < $21::text::date))"
-    "    AND study.is_record(m.text, m.files)"
+    "    AND study.is_record(m.text, m.files, m.thread_ts)"
     "    AND ($14 OR (SELECT c.private FROM study.channel c WHERE c.team_id = m.team_id"
     "     AND c.channel_id = m.channel_id) IS NOT TRUE)"
     "    AND (SELECT i.digest_id FROM study.digest_item i WHERE i.team_id = m.team_id"

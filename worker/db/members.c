@@ -168,7 +168,7 @@ static const char today_sql[] =
     "      FROM who w JOIN study.message n USING (team_id, user_id)"
     "     WHERE NOT n.deleted AND n.posted_at > now() - interval '2 days'"
     "       AND study.study_day(n.posted_at, w.zone) = w.day"
-    "       AND study.is_record(n.text, n.files)"
+    "       AND study.is_record(n.text, n.files, n.thread_ts)"
     "       AND ($3 OR (SELECT c.private FROM study.channel c WHERE c.team_id = n.team_id"
     "                      AND c.channel_id = n.channel_id) IS NOT TRUE)"
     "     ORDER BY n.posted_at DESC, n.channel_id, n.ts DESC LIMIT $4"

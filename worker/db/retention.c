@@ -21,7 +21,7 @@
 static const char messages_sql[] =
     "WITH old AS MATERIALIZED ("
     "  SELECT team_id, channel_id, ts, user_id, posted_at,"
-    "   NOT deleted AND study.is_record(text, files) AS record"
+    "   NOT deleted AND study.is_record(text, files, thread_ts) AS record"
     "  FROM study.message WHERE " OLD("posted_at") "  LIMIT $2 FOR UPDATE SKIP LOCKED),"
     " days AS ("
     "  INSERT INTO study.past_day AS p (team_id, user_id, day, records)"

@@ -37,7 +37,7 @@ bool trace_message(struct pg *pg, const char *team_id, const char *channel_id, c
     return inspect_query(
         pg,
         "SELECT m.team_id, m.channel_id, m.ts, m.user_id, m.accepted_at, m.stored_at,"
-        " m.edited_ts IS NOT NULL AS edited, m.deleted, study.is_record(m.text, m.files),"
+        " m.edited_ts IS NOT NULL AS edited, m.deleted, study.is_record(m.text, m.files, m.thread_ts),"
         " char_length(m.text), COALESCE(c.private, false),"
         " COALESCE(u.digests AND u.consent <> 'no', true),"
         " CASE WHEN $4 THEN m.text END, m.posted_at"

@@ -145,7 +145,7 @@ sub _wrong_digest {
     my $key = $message->{key};
     return "$key is in " . @digests . " digests of $name" if @digests > 1;
     my $sent = $self->{model}->message($key) // return;
-    my $record = length $message->{text} >= 10;
+    my $record = length $message->{text} >= (defined $message->{thread} ? 10 : 1);
     return "$key is in a digest, and no record" if @digests && !$message->{deleted} && !$record;
     return if !@digests && ($message->{deleted} || !$record);
     return "$key is in no digest of $name" if !@digests;
