@@ -32,6 +32,7 @@ build | libcurl4-openssl-dev                         | requests to Slack and to 
 build | libyajl-dev                                  | JSON
 build | libinih-dev                                  | study-worker.conf
 build | libmicrohttpd-dev                            | metrics and health of the worker
+deb   | dpkg-dev debhelper                           | Debian packages
 demo  | nginx redis-server postgresql tzdata         | the real parts, started privately
 demo  | ca-certificates                              | HTTPS, with --real-slack and --real-openai
 demo  | perl libdbi-perl libdbd-pg-perl libredis-perl | driver of the demo and of the tests
@@ -362,7 +363,6 @@ script_of()
     chaos)  say "$ROOT/t/chaos/run" ;;
     fuzz)   say "$ROOT/t/fuzz/run" ;;
     matrix) say "$ROOT/t/matrix/run" ;;
-    deb)    say "$ROOT/conf/debian/build" ;;
     esac
 }
 
@@ -372,14 +372,16 @@ verb_script()
     shift
 
     script=$(script_of "$verb")
-    if [[ ! -x $script ]]; then
-        warn "$verb: not part of this version"
-        exit 2
-    fi
-
     need build demo test
     compile all
     exec "$script" "$@"
+}
+
+# The packages are built from a copy of the tree, so nothing is compiled here.
+verb_deb()
+{
+    need build deb
+    exec "$ROOT/conf/debian/build"
 }
 
 
@@ -523,7 +525,6 @@ usage()
     while IFS='|' read -r verb takes what; do
         verb=${verb// /}
         [[ -n $verb ]] || continue
-        [[ -z $(script_of "$verb") || -x $(script_of "$verb") ]] || continue
         [[ $verb != build ]] || verb='(none)'
         printf '  %-9s%s\n' "$verb" "${what# }"
     done <<<"$VERBS"
@@ -565,10 +566,11 @@ main()
 
     case $verb in
     build)           verb_build "$@" ;;
-    deps)            need build demo test; say "Everything needed is installed." ;;
+    deps)            need build deb demo test; say "Everything needed is installed." ;;
     demo)            verb_demo "$@" ;;
     test)            verb_test "$@" ;;
-    bench|chaos|fuzz|matrix|deb) verb_script "$verb" "$@" ;;
+    bench|chaos|fuzz|matrix) verb_script "$verb" "$@" ;;
+    deb)             verb_deb ;;
     clean)           verb_clean ;;
     help)            usage ;;
     esac

@@ -19,7 +19,7 @@ my $root = "$FindBin::Bin/../..";
 
 # A tree with nothing in it but build.sh and programs that say what they were given.
 my $dir = tempdir(CLEANUP => 1);
-my %PROGRAM = (bench => 't/bench/run', chaos => 't/chaos/run', fuzz => 't/fuzz/run', matrix => 't/matrix/run');
+my %PROGRAM = (bench => 't/bench/run', deb => 'conf/debian/build', chaos => 't/chaos/run', fuzz => 't/fuzz/run', matrix => 't/matrix/run');
 for my $path ('build.sh', values %PROGRAM) {
     make_path("$dir/$1") if $path =~ m{(.*)/};
     spew("$dir/$path", $path eq 'build.sh' ? slurp("$root/build.sh") : "#!/bin/sh\necho \"given: \$*\"\n", 0755);
