@@ -374,12 +374,22 @@ static void unsafe_servers(void **state)
     redis_destroy(&allowed);
     freeReplyObject(COMMAND(r, "CONFIG", "SET", "appendonly", "yes"));
 
+    struct redis *before = create(admin, address);
+    assert_true(redis_connect(before, &err));
     freeReplyObject(COMMAND(r, "REPLICAOF", "127.0.0.1", "1"));
     strict = create(admin, address);
     assert_false(redis_connect(strict, &err));
     assert_int_equal(err.kind, ERROR_CONNECTION);
     assert_non_null(strstr(err.text, "replica"));
     redis_destroy(&strict);
+
+    /* Whoever was connected when it became one looks where the name leads now. */
+    assert_null(redis_command(before, &err, 3, (const char *[]){"SET", "key", "value"}, NULL));
+    assert_string_equal(err.code, "READONLY");
+    assert_false(redis_connect(before, &err));
+    assert_int_equal(err.kind, ERROR_CONNECTION);
+    assert_non_null(strstr(err.text, "replica"));
+    redis_destroy(&before);
     freeReplyObject(COMMAND(r, "REPLICAOF", "NO", "ONE"));
     redis_destroy(&r);
     config_destroy(&lax);

@@ -34,6 +34,7 @@ struct redis {
     redisContext *context;
     int interrupt_fd;
     bool outstanding; /* a reply of redis_send */
+    bool misled;      /* said what only a new connection can help against */
     unsigned failures;
     int64_t retry_at_ms;
 };
@@ -109,7 +110,7 @@ void redis_disconnect(struct redis *redis)
         redisFree(redis->context);
     }
     redis->context = NULL;
-    redis->outstanding = false;
+    redis->outstanding = redis->misled = false;
 }
 
 /* Drops the connection; every failure ends here. */
@@ -162,8 +163,10 @@ static bool parsed(struct redis *r, redisReply **reply, struct error *err)
     return true;
 }
 
-static void set_refused(const struct redis *r, const redisReply *reply, struct error *err)
+static void set_refused(struct redis *r, const redisReply *reply, struct error *err)
 {
+    /* No longer the server, or the login, that it was: the name may lead to another by now. */
+    static const char *const misled[] = {"READONLY", "MOVED", "NOAUTH"};
     char code[sizeof(err->code)];
 
     /* "ERR unknown command 'X', with args beginning with: ..." would show an element. */
@@ -173,9 +176,12 @@ static void set_refused(const struct redis *r, const redisReply *reply, struct e
     }
     snprintf(code, sizeof(code), "%.*s", (int)strcspn(reply->str, " "), reply->str);
     error_set_code(err, ERROR_REMOTE, code, "Redis %s: %.200s", r->name, reply->str);
+    for (size_t i = 0; i < sizeof(misled) / sizeof(misled[0]); i++) {
+        r->misled = r->misled || strcmp(code, misled[i]) == 0;
+    }
 }
 
-static redisReply *checked(const struct redis *r, redisReply *reply, struct error *err)
+static redisReply *checked(struct redis *r, redisReply *reply, struct error *err)
 {
     if (reply->type != REDIS_REPLY_ERROR) {
         return reply;
@@ -364,7 +370,7 @@ int64_t redis_retry_in_ms(const struct redis *redis)
 bool redis_connect(struct redis *redis, struct error *err)
 {
     if (redis->context != NULL) {
-        if (!is_stale(redis)) {
+        if (!redis->misled && !is_stale(redis)) {
             return true;
         }
         redis_disconnect(redis);
@@ -500,8 +506,7 @@ void redis_requests_clear(struct redis_request *requests, size_t n)
     }
 }
 
-bool redis_refused(const struct redis *redis, const struct redis_request *request,
-                   struct error *err)
+bool redis_refused(struct redis *redis, const struct redis_request *request, struct error *err)
 {
     if (request->reply->type != REDIS_REPLY_ERROR) {
         return false;

@@ -33,9 +33,9 @@ void redis_set_interrupt(struct redis *redis, int fd);
  * Connects if need be: AUTH, SELECT, then INFO: Redis older than 7.0 is ERROR_CONFIG, and so is one
  * without an append-only file or with an eviction policy other than noeviction, unless [redis]
  * allow_unsafe (warned at each connect; redis_is_unsafe). One that is loading its data, or a
- * replica, is ERROR_CONNECTION. A connection that the server has closed
- * meanwhile is noticed here and made anew. Between failed attempts it answers ERROR_CONNECTION at
- * once until the backoff (100 ms to 10 s, jittered) has passed.
+ * replica, is ERROR_CONNECTION. A connection that the server has closed meanwhile, or on which it
+ * has said READONLY, MOVED or NOAUTH, is made anew here. Between failed attempts it answers
+ * ERROR_CONNECTION at once until the backoff (100 ms to 10 s, jittered) has passed.
  */
 bool redis_connect(struct redis *redis, struct error *err);
 int64_t redis_retry_in_ms(const struct redis *redis); /* 0: connect may be tried now */
@@ -66,8 +66,9 @@ redisReply *redis_eval(struct redis *redis, struct redis_script *script, struct 
 /*
  * Several requests in one write, which Redis answers after one turn of its loop, and so after one
  * fsync. False, and no replies: an I/O error, or one of redis_eval's. True: each has its reply, the
- * caller's to free, which may be an error (redis_refused). A script that the server does not know is
- * loaded, and everything from there on is sent again: what follows a script must bear repetition.
+ * caller's to free, which may be an error (redis_refused). A script that the server does not know
+ * is loaded, and everything from there on is sent again: what follows a script must bear
+ * repetition.
  */
 struct redis_request {
     struct redis_script *script; /* NULL: argv is a command; else the script's keys and arguments */
@@ -81,8 +82,7 @@ bool redis_pipeline(struct redis *redis, struct redis_request *requests, size_t 
                     struct error *err);
 void redis_requests_clear(struct redis_request *requests, size_t n); /* frees their replies */
 /* Whether the reply is an error: ERROR_REMOTE as redis_command has it. */
-bool redis_refused(const struct redis *redis, const struct redis_request *request,
-                   struct error *err);
+bool redis_refused(struct redis *redis, const struct redis_request *request, struct error *err);
 
 /*
  * For the blocking peek: send now, look later. redis_fd() polls readable when the reply has come.
