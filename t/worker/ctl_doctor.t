@@ -89,6 +89,10 @@ chmod 0600, $secret_file;
     like($tokens->{remedy}, qr/^chmod 700/, '... and the worker may still enter');
 }
 
+$dbh->do('ALTER ROLE "study-worker" RESET log_error_verbosity');
+finds('words in the log of PostgreSQL', 'warn', 'postgres', qr/refuses study-worker, PostgreSQL's log quotes what a member wrote/);
+$dbh->do('ALTER ROLE "study-worker" SET log_error_verbosity = terse');
+
 ctl('pause', 'store', '--reason', 'for the test');
 sleep 2;
 $got = finds('a paused store', 'fail', 'nginx', qr/it lies in unix:/, @url);

@@ -15,7 +15,7 @@
 
 static const char not_reached[] =
     "Not reached from here: backups of the database and its write-ahead log, replicas of Redis,\n"
-    "what the model's host keeps of requests, and whatever is in Slack itself%s.\n";
+    "log files, what the model's host keeps of requests, and whatever is in Slack itself%s.\n";
 
 static enum ctl_status member_ls(struct ctl *ctl)
 {
@@ -173,8 +173,8 @@ const struct ctl_command cmd_member_commands[] = {
      member_show},
     {"member forget", "TEAM USER", 2, 2, "FDy",
      "Erases all that is held of a member; nothing that they posted before now is stored again, "
-     "whoever repeats it. Not reached: backups, PostgreSQL's write-ahead log, what was sent to "
-     "Slack (--delete-dms for our messages to them) or to the model's host.",
+     "whoever repeats it. Not reached: backups, PostgreSQL's write-ahead log, log files, what was "
+     "sent to Slack (--delete-dms for our messages to them) or to the model's host.",
      true, member_forget},
     {"member unforget", "TEAM USER", 2, 2, "",
      "Lets a member who was forgotten with --future be recorded again, from now on.", true,

@@ -1,6 +1,7 @@
 /* doctor: the database, and work in it that stands still. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -37,6 +38,23 @@ static void check_durable(struct doctor *d, const struct pg_result *r)
     }
 }
 
+/* Nobody whose words are there can have them erased. */
+static void check_quoting(struct doctor *d, const struct pg_result *r)
+{
+    char *login = pg_dup(r, 0, CS_QUOTING);
+
+    if (login == NULL) {
+        doctor_find(d, FINDING_OK, AREA, "log", "", "refused rows are not quoted in it");
+    } else {
+        doctor_find(d, FINDING_WARN, AREA, "log",
+                    "ALTER ROLE \"study-worker\" SET log_error_verbosity = terse, as a superuser; "
+                    "then start the worker anew",
+                    "of a row that it refuses %s, PostgreSQL's log quotes what a member wrote",
+                    login);
+    }
+    free(login);
+}
+
 static void check_server(struct doctor *d, struct pg *pg)
 {
     struct pg_result *r = NULL;
@@ -61,6 +79,7 @@ static void check_server(struct doctor *d, struct pg *pg)
     doctor_find(d, full ? FINDING_WARN : FINDING_OK, AREA, "connections",
                 full ? "raise max_connections, or find who holds them" : "",
                 "%" PRId64 " %% of max_connections in use", pg_int(r, 0, CS_CONNECTIONS));
+    check_quoting(d, r);
     doctor_clock(d, "PostgreSQL", pg_int(r, 0, CS_CLOCK_US) / 1000 - (before + after) / 2,
                  (after - before) / 2);
     pg_result_destroy(&r);

@@ -16,7 +16,11 @@ bool checkup_server(struct pg *pg, struct pg_result **res, struct error *err)
         " pg_database_size(current_database()),"
         " (SELECT sum(numbackends) FROM pg_stat_database) * 100"
         "   / current_setting('max_connections')::int,"
-        " current_setting('server_encoding')",
+        " current_setting('server_encoding'),"
+        " (SELECT min(p.rolname) FROM pg_roles p JOIN pg_auth_members m ON m.member = p.oid"
+        "   JOIN pg_roles g ON g.oid = m.roleid WHERE g.rolname = 'study_worker' AND p.rolcanlogin"
+        "    AND NOT 'log_error_verbosity=terse' = ANY (COALESCE(p.rolconfig, '{}'))"
+        "    AND current_setting('log_error_verbosity') <> 'terse')",
         NULL, res, err);
 }
 

@@ -19,6 +19,7 @@ enum checkup_server {
     CS_BYTES,       /* of the database */
     CS_CONNECTIONS, /* per cent of max_connections in use */
     CS_ENCODING,
+    CS_QUOTING, /* a login of the worker whose refused rows the server's log quotes; or NULL */
 };
 bool checkup_server(struct pg *pg, struct pg_result **res, struct error *err);
 

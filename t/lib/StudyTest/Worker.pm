@@ -127,6 +127,7 @@ sub migrate {
     for my $login (sort keys %LOGIN) {
         my ($have) = $dbh->selectrow_array('SELECT 1 FROM pg_roles WHERE rolname = ?', undef, $login);
         $dbh->do(qq{CREATE ROLE "$login" LOGIN IN ROLE $LOGIN{$login}}) if !$have;
+        $dbh->do(qq{ALTER ROLE "$login" SET log_error_verbosity = terse}) if $LOGIN{$login} eq 'study_worker';
     }
     $dbh->disconnect;
     return $said;
