@@ -137,6 +137,17 @@ finds('a server without a list of models', 'warn', 'model', qr/it answers, and s
     $worker->write_config;
     finds('no way to the model', 'fail', 'model', qr/refused|connect/i);
 }
+
+# A proxy is asked for what is elsewhere, and for nothing on this machine.
+{
+    my $port = free_port();
+    local $ENV{http_proxy} = "http://127.0.0.1:$port";
+    $worker->write_config;
+    is((doctor())[0], 0, 'without the proxy to the stand-ins');
+    local $worker->{openai_url} = 'http://model.invalid/v1';
+    $worker->write_config;
+    finds('a proxy that is not there', 'fail', 'model', qr/127\.0\.0\.1 port $port/);
+}
 $worker->write_config;
 
 # Slack's clock is its answers' Date.
