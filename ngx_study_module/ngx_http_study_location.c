@@ -176,10 +176,13 @@ ngx_http_study_complete(ngx_conf_t *cf, ngx_http_study_loc_conf_t *conf)
         return NGX_ERROR;
     }
 
-    if (conf->connect_timeout == 0 || conf->timeout == 0) {
+    if (conf->connect_timeout == 0 || conf->timeout == 0
+        || conf->max_pending == 0)
+    {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"study_redis_connect_timeout\" and "
-                      "\"study_redis_timeout\" must not be 0");
+                      "\"study_redis_connect_timeout\", "
+                      "\"study_redis_timeout\" and "
+                      "\"study_redis_max_pending\" must not be 0");
         return NGX_ERROR;
     }
 

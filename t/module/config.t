@@ -54,6 +54,7 @@ my @bad = (
     [ 'a large database', "$all study_redis_db 70000;", '', qr/value must be between 0 and 65535/ ],
     [ 'a bad time', "$all study_redis_timeout soon;", '', qr/"study_redis_timeout" directive invalid value/ ],
     [ 'no time', "$all study_redis_timeout 0;", 'location /e { study_events; }', qr/must not be 0/ ],
+    [ 'no room', "$all study_redis_max_pending 0;", 'location /e { study_events; }', qr/must not be 0/ ],
     [ 'a bad size', "$all study_redis_max_pending much;", '', qr/"study_redis_max_pending" directive invalid value/ ],
     [ 'a bad flag', "$all study_redis_tls maybe;", '', qr/it must be "on" or "off"/ ],
     [ 'a user without a password', "$all study_redis_user nginx;", 'location /e { study_events; }',
