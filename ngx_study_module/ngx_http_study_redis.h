@@ -26,7 +26,6 @@ struct ngx_http_study_list_s {
     ngx_http_study_cell_t        *cell;
 
     int64_t                       length;       /* as Redis told last */
-    ngx_int_t                     limit;        /* lowest that uses it */
     ngx_uint_t                    asked;        /* unsigned  asked:1; */
 
     ngx_http_study_batch_t       *gathered;     /* waits for its turn */

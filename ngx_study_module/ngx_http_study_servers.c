@@ -410,12 +410,6 @@ ngx_http_study_list(ngx_conf_t *cf, ngx_http_study_loc_conf_t *slcf,
         if (list->peer == peer && list->key.len == key.len
             && ngx_memcmp(list->key.data, key.data, key.len) == 0)
         {
-            if (slcf->queue_limit
-                && (list->limit == 0 || slcf->queue_limit < list->limit))
-            {
-                list->limit = slcf->queue_limit;
-            }
-
             return list;
         }
     }
@@ -427,7 +421,6 @@ ngx_http_study_list(ngx_conf_t *cf, ngx_http_study_loc_conf_t *slcf,
 
     list->peer = peer;
     list->key = key;
-    list->limit = slcf->queue_limit;
 
     n = sizeof(CRLF "$5" CRLF "RPUSH" CRLF "$" CRLF CRLF)
         + NGX_SIZE_T_LEN + key.len;
