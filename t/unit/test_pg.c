@@ -542,7 +542,7 @@ static void nobody_there(void **state)
 
     /* A server that listens and never answers. */
     struct sockaddr_un un = {.sun_family = AF_UNIX};
-    char conninfo[100];
+    char conninfo[200];
     snprintf(un.sun_path, sizeof(un.sun_path), "%s/.s.PGSQL.5499", dir);
     snprintf(conninfo, sizeof(conninfo), "host=%s port=5499 dbname=x", dir);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -552,6 +552,17 @@ static void nobody_there(void **state)
     pg = pg_create(c, "unit");
     assert_false(pg_connect(pg, &err));
     assert_int_equal(err.kind, ERROR_TIMEOUT);
+    pg_destroy(&pg);
+    config_destroy(&c);
+
+    /* With another one behind it. */
+    snprintf(conninfo, sizeof(conninfo),
+             "host=%s,%s,%s port=5499,5499,5432 user=study dbname=postgres", dir, dir, dir);
+    c = load(conninfo);
+    pg = pg_create(c, "unit");
+    if (!pg_connect(pg, &err)) {
+        fail_msg("%s", err.text);
+    }
     pg_destroy(&pg);
     config_destroy(&c);
     close(fd);

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "io/pg_args.h"
+#include "io/pg_hosts.h"
 #include "io/pg_result.h"
 
 #define BACKOFF_BASE_MS 250
@@ -34,6 +35,7 @@ struct pg {
     char *application_name;
     int64_t connect_timeout_ms, timeout_ms;
     PGconn *conn;
+    unsigned first_host, hosts;
     int interrupt_fd;
     int tick_every_ms; /* 0: none */
     void (*tick)(void *arg);
@@ -180,7 +182,7 @@ static void drop_notice(void *arg, const PGresult *res)
     (void)res;
 }
 
-static bool check_conninfo(const struct pg *pg, struct error *err)
+static bool read_hosts(const struct pg *pg, struct pg_hosts *hosts, struct error *err)
 {
     char *why = NULL;
     PQconninfoOption *parsed = PQconninfoParse(pg->conninfo, &why);
@@ -190,6 +192,7 @@ static bool check_conninfo(const struct pg *pg, struct error *err)
         size_t len = why != NULL ? strcspn(why, "\n") : 0;
         error_set(err, ERROR_CONFIG, "[postgres] conninfo: %.*s", (int)len, why != NULL ? why : "");
     }
+    pg_hosts_turn(hosts, parsed, pg->first_host);
     PQfreemem(why);
     PQconninfoFree(parsed);
     return ok;
@@ -197,14 +200,26 @@ static bool check_conninfo(const struct pg *pg, struct error *err)
 
 static bool start(struct pg *pg, struct error *err)
 {
-    const char *names[] = {"dbname", "fallback_application_name", "client_encoding", NULL, NULL};
-    const char *values[] = {pg->conninfo, pg->application_name, "UTF8", NULL, NULL};
+    const char *names[5 + PG_HOSTS_MAX] = {"dbname", "fallback_application_name",
+                                           "client_encoding"};
+    const char *values[5 + PG_HOSTS_MAX] = {pg->conninfo, pg->application_name, "UTF8"};
+    struct pg_hosts hosts;
+    int n = 3;
 
+    if (!read_hosts(pg, &hosts, err)) {
+        return false;
+    }
+    for (int i = 0; i < hosts.count; i++) {
+        names[n] = hosts.names[i];
+        values[n++] = hosts.values[i];
+    }
     if (pg->password[0] != '\0') {
-        names[3] = "password";
-        values[3] = pg->password;
+        names[n] = "password";
+        values[n] = pg->password;
     }
     pg->conn = PQconnectStartParams(names, values, 1);
+    pg->hosts = hosts.hosts;
+    pg_hosts_free(&hosts);
     if (pg->conn == NULL) {
         return error_set(err, ERROR_SYSTEM, "PostgreSQL: out of memory");
     }
@@ -237,8 +252,12 @@ static bool finish(struct pg *pg, struct error *err)
 
 static bool open_connection(struct pg *pg, struct error *err)
 {
-    if (!check_conninfo(pg, err) || !start(pg, err) || !finish(pg, err)) {
-        return false;
+    for (unsigned tried = 1; !start(pg, err) || !finish(pg, err); tried++) {
+        if (err->kind != ERROR_TIMEOUT || tried >= pg->hosts) {
+            return false;
+        }
+        pg_disconnect(pg);
+        pg->first_host++;
     }
     int version = PQserverVersion(pg->conn);
     if (version < VERSION_LEAST) {
