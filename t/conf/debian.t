@@ -47,6 +47,8 @@ my ($libraries) = slurp("$root/conf/README.md") =~ /runs with these libraries:(.
 my %named = map { $_ => 1 } $libraries =~ /`([\w.-]+)`/g;
 my %wanted = map { $_ => 1 } grep { /^lib(?!c6)/ } map { s/ .*//r } split /, */, $field{'study-tracker'}{Depends};
 is_deeply(\%wanted, \%named, 'the worker wants the libraries that README.md names');
+my ($besides) = slurp("$root/conf/README.md") =~ /needs these, (.*?), and no more:/s;
+is_deeply([ split /, */, $field{'study-tracker'}{Recommends} // '' ], [ $besides =~ /`([\w.-]+)`/g ], '... and what it names besides');
 like($script{'study-tracker'}, qr/if deb-systemd-helper debian-installed 'study-worker\.service'; then/, 'the unit is enabled again if it was, and not by itself');
 like($script{'study-tracker'}, qr/deb-systemd-invoke try-restart 'study-worker\.service'/, '... and a worker that runs is restarted by an upgrade');
 like($script{'study-tracker'}, qr/^ *adduser .*--system .*\bstudy-worker$/m, 'there is a user for the worker');
