@@ -97,6 +97,27 @@ subtest 'no model at all' => sub {
     is_deeply([ kinds($out, $user) ], [ 'study_notice', 'study_digest' ], 'the notice still first');
     unlike(StudyTest::Outgoing::words(($out->dm($user))[0]), qr/AI 모델/, 'which speaks of no model');
     is($out->openai->count('chat/completions'), 0, 'no call');
+
+    # Later there is a model after all: the member was never told of it.
+    $out->worker->stop;
+    $out->worker->write_config({ openai => { enabled => 'yes' } });
+    $out->slack->fault({ kind => 'status', status => 503, body => '{"ok":false,"error":"service_unavailable"}', match => { method => 'chat.postMessage', contains => '127.0.0.1:' }, count => 2 });
+    my $later = $out->digest(user => $user, texts => ['a note for the model']);
+    $out->worker->start(wait => 0);
+    ok($out->wait_row('digest', $later, 'made', 30), 'the first one with a model');
+    is($out->row('digest', $later)->{origin}, 'model', 'is written by it');
+    ok(wait_for(sub { $out->dm($user) >= 4 }, 20), 'and delivered');
+    is_deeply([ (kinds($out, $user))[ 2, 3 ] ], [ 'study_notice', 'study_digest' ], 'after another notice');
+    my $told = ($out->dm($user))[2];
+    like(StudyTest::Outgoing::words($told), qr/127\.0\.0\.1:\d+ 의 AI 모델/, 'which names its host');
+    my ($call) = grep { index($_->{body}, 'a note for the model') >= 0 } $out->openai->received('chat/completions');
+    cmp_ok($call->{time}, '>', $told->{ts}, 'and only then the model was asked');
+
+    my $next = $out->digest(user => $user, texts => ['one more for it']);
+    $out->worker->stop;
+    $out->worker->start(wait => 0);
+    ok($out->wait_row('digest', $next, 'made', 30), 'a later one, of another process,');
+    is($out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice'"), 2, 'needs no further notice');
     $out->stop;
 };
 

@@ -60,7 +60,8 @@ static const char claim_sql[] =
     "    RETURNING d.*"
     ")"
     "SELECT c.digest_id, c.claim_token, c.team_id, c.user_id, c.source_version, c.attempts,"
-    "       c.deadline <= now(), m.noticed_at IS NOT NULL AND (NOT $5 OR m.consent = 'yes'),"
+    "       c.deadline <= now(), m.noticed_at IS NOT NULL AND (NOT $5 OR m.consent = 'yes')"
+    "           AND COALESCE(m.told_host, $7) = $7,"
     "       m.digests AND m.consent <> 'no', s.kind = 'weekly',"
     "       study.language_of(c.team_id, c.user_id, $6), COALESCE(t.url, ''),"
     "       to_char(f.fire_at AT TIME ZONE z.zone, 'YYYY-MM-DD'),"
@@ -223,6 +224,7 @@ bool digests_claim(struct pg *pg, const struct digest_terms *terms, struct diges
     pg_arg_bool(args, terms->model_enabled);
     pg_arg_bool(args, terms->opt_in);
     pg_arg_cstr(args, terms->language);
+    pg_arg_cstr(args, terms->host);
     ok = pg_begin(pg, err) && pg_script(pg, in_order_sql, err) &&
          pg_exec_prepared(pg, claim_sql, args, &res, err);
     if (ok && pg_rows(res) > 0) {

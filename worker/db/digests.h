@@ -62,6 +62,7 @@ struct digest_terms {
     bool opt_in;        /* [privacy] consent */
     bool private_channels;
     const char *language; /* where neither member nor workspace has one */
+    const char *host;     /* the model's, as notices name it; "" for none */
 };
 
 /* Claims what is due and loads its records, in one transaction of its own. Freed by the caller. */

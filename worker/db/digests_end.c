@@ -131,8 +131,8 @@ static bool add_replies(struct pg *pg, const struct digest_made *made, size_t co
             abort();
         }
         rows[n++] =
-            (struct outbox_new){identity,     "digest",          w->team_id,   w->user_id,  NULL,
-                                w->digest_id, w->source_version, made[i].body, w->scheduled};
+            (struct outbox_new){identity,     "digest",          w->team_id,   w->user_id,   NULL,
+                                w->digest_id, w->source_version, made[i].body, w->scheduled, NULL};
     }
     ok = outbox_add(pg, rows, n, err);
     for (size_t i = 0; i < n; i++) {

@@ -26,7 +26,7 @@ const struct export_part export_parts[] = {
      " ORDER BY i.digest_id, i.channel_id, i.ts"},
     {"replies",
      "SELECT o.outbox_id, o.kind, o.digest_id, o.state, o.body, o.channel_id, o.sent_ts, o.error,"
-     " o.created_at, o.done_at FROM study.outbox o WHERE o.team_id = $1"
+     " o.told_host, o.created_at, o.done_at FROM study.outbox o WHERE o.team_id = $1"
      " AND ((o.digest_id IS NULL AND o.target IN ($2, 'response-' || $2))"
      "  OR o.digest_id IN (SELECT d.digest_id FROM study.digest d"
      "   WHERE d.team_id = $1 AND d.user_id = $2)"

@@ -14,8 +14,9 @@ static void *allocate(size_t count, size_t size)
 }
 
 /* The lane's unfinished notice, one that arrived, or one of today: no other is made beside it. */
-bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
-                  struct notice_owed **owed, size_t *count, struct error *err)
+bool notices_owed(struct pg *pg, const char *language, const char *host,
+                  const struct notice_owed *after, int limit, struct notice_owed **owed,
+                  size_t *count, struct error *err)
 {
     static const char sql[] =
         "SELECT w.team_id, w.user_id, study.language_of(w.team_id, w.user_id, $1),"
@@ -35,6 +36,7 @@ bool notices_owed(struct pg *pg, const char *language, const struct notice_owed 
         "           AND NOT EXISTS ("
         "               SELECT FROM study.outbox o WHERE o.kind = 'notice'"
         "                  AND o.team_id = d.team_id AND o.target = d.user_id"
+        "                  AND ($5 IS NULL OR COALESCE(o.told_host, $5) = $5)"
         "                  AND (o.state IN ('pending', 'sending', 'doubtful', 'sent')"
         "                       OR COALESCE(o.done_at, o.created_at) > now() - interval '1 day'))"
         "         GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $2) w"
@@ -49,6 +51,7 @@ bool notices_owed(struct pg *pg, const char *language, const struct notice_owed 
     pg_arg_int(args, limit);
     pg_arg_cstr(args, after != NULL ? after->team_id : "");
     pg_arg_cstr(args, after != NULL ? after->user_id : "");
+    pg_arg_cstr(args, host);
     ok = pg_exec(pg, sql, args, &res, err);
     if (ok && pg_rows(res) > 0) {
         *count = (size_t)pg_rows(res);
@@ -62,6 +65,16 @@ bool notices_owed(struct pg *pg, const char *language, const struct notice_owed 
     pg_result_destroy(&res);
     pg_args_destroy(&args);
     return ok;
+}
+
+bool notices_told_of(struct pg *pg, const char *host, struct error *err)
+{
+    static const char sql[] = "UPDATE study.member SET noticed_at = NULL"
+                              " WHERE noticed_at IS NOT NULL AND told_host <> $1";
+    struct pg_args *args = pg_args_create();
+
+    pg_arg_cstr(args, host);
+    return pg_exec_take(pg, sql, args, NULL, err);
 }
 
 void notices_free(struct notice_owed **owed, size_t count)

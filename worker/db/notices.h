@@ -20,10 +20,14 @@ struct notice_owed {
     bool scheduled; /* no digest that waits for it was fired by hand */
 };
 /* In order, those behind `after` (NULL: from the first). */
-bool notices_owed(struct pg *pg, const char *language, const struct notice_owed *after, int limit,
-                  struct notice_owed **owed, size_t *count, struct error *err);
-/* A notice that waits for its member's morning goes at once when a digest fired by hand waits for it:
- * that one keeps to no quiet hours. */
+/* host: as in notices_told_of; NULL where no model is used. */
+bool notices_owed(struct pg *pg, const char *language, const char *host,
+                  const struct notice_owed *after, int limit, struct notice_owed **owed,
+                  size_t *count, struct error *err);
+/* From now on only those count as told whose notice named this host of the model. */
+bool notices_told_of(struct pg *pg, const char *host, struct error *err);
+/* A notice that waits for its member's morning goes at once when a digest fired by hand waits for
+ * it: that one keeps to no quiet hours. */
 bool notices_let_go(struct pg *pg, struct error *err);
 void notices_free(struct notice_owed **owed, size_t count);
 

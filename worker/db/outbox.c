@@ -38,13 +38,15 @@ static void destroy_arrays(struct pg_array **arrays, size_t n)
 static const char add_sql[] =
     "WITH w AS ("
     "    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],"
-    "                         $6::bigint[], $7::bigint[], $8::text[], $9::bool[])"
-    "      AS w (identity, kind, team_id, target, thread_ts, digest_id, source_version, body, hold)"
+    "                         $6::bigint[], $7::bigint[], $8::text[], $9::bool[],"
+    "                         $10::text[])"
+    "      AS w (identity, kind, team_id, target, thread_ts, digest_id, source_version, body, hold,"
+    "            told_host)"
     "), added AS ("
     "    INSERT INTO study.outbox (identity, kind, team_id, target, thread_ts, digest_id,"
-    "                              source_version, body, hold)"
+    "                              source_version, body, hold, told_host)"
     "    SELECT identity, kind, team_id, target, thread_ts, NULLIF(digest_id, 0),"
-    "           CASE WHEN digest_id <> 0 THEN source_version END, body::jsonb, hold"
+    "           CASE WHEN digest_id <> 0 THEN source_version END, body::jsonb, hold, told_host"
     "      FROM w ORDER BY identity"
     "    ON CONFLICT (identity) DO NOTHING"
     "    RETURNING team_id, target"
@@ -58,16 +60,16 @@ static const char add_sql[] =
 
 bool outbox_add(struct pg *pg, const struct outbox_new *rows, size_t count, struct error *err)
 {
-    static const enum pg_array_type types[] = {PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
-                                               PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_INT8_ARRAY,
-                                               PG_INT8_ARRAY, PG_TEXT_ARRAY, PG_BOOL_ARRAY};
-    struct pg_array *a[9];
+    static const enum pg_array_type types[] = {
+        PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
+        PG_INT8_ARRAY, PG_INT8_ARRAY, PG_TEXT_ARRAY, PG_BOOL_ARRAY, PG_TEXT_ARRAY};
+    struct pg_array *a[10];
     bool ok;
 
     if (count == 0) {
         return true;
     }
-    create_arrays(a, types, 9);
+    create_arrays(a, types, 10);
     for (size_t i = 0; i < count; i++) {
         pg_array_str(a[0], str_of(rows[i].identity));
         pg_array_str(a[1], str_of(rows[i].kind));
@@ -78,9 +80,10 @@ bool outbox_add(struct pg *pg, const struct outbox_new *rows, size_t count, stru
         pg_array_int(a[6], rows[i].source_version);
         pg_array_str(a[7], rows[i].body);
         pg_array_bool(a[8], rows[i].hold);
+        pg_array_str(a[9], str_of(rows[i].told_host));
     }
-    ok = exec_arrays(pg, add_sql, a, 9, NULL, err);
-    destroy_arrays(a, 9);
+    ok = exec_arrays(pg, add_sql, a, 10, NULL, err);
+    destroy_arrays(a, 10);
     return ok;
 }
 
@@ -275,7 +278,8 @@ static const char finish_sql[] =
     "       AND o.state IN ('pending', 'sending', 'doubtful')" /* not cancelled meanwhile */
     /* Given back unsent, and yet `sending`: that COMMIT's answer was lost. The lease settles it. */
     "       AND (w.state IS NOT NULL OR o.state <> 'sending')"
-    "    RETURNING o.outbox_id, o.team_id, o.target, o.kind, o.state, o.next_at, w.tried"
+    "    RETURNING o.outbox_id, o.team_id, o.target, o.kind, o.state, o.next_at, w.tried,"
+    "              o.told_host"
     "), lanes AS ("
     "    UPDATE study.lane l"
     "       SET next_at = CASE WHEN d.tried THEN clock_timestamp() + " PACE(
@@ -286,7 +290,8 @@ static const char finish_sql[] =
                       "THEN d.next_at END)"
                       "      FROM done d WHERE l.team_id = d.team_id AND l.target = d.target"
                       "), noticed AS ("
-                      "    UPDATE study.member m SET noticed_at = COALESCE(m.noticed_at, now())"
+                      "    UPDATE study.member m SET noticed_at = COALESCE(m.noticed_at, now()),"
+                      "           told_host = d.told_host"
                       "      FROM done d"
                       "     WHERE d.kind = 'notice' AND d.state = 'sent'"
                       "       AND m.team_id = d.team_id AND m.user_id = d.target"

@@ -52,8 +52,9 @@ struct outbox_new {
     const char *thread_ts; /* NULL */
     int64_t digest_id;     /* 0: none */
     int64_t source_version;
-    struct str body; /* below */
-    bool hold;       /* it waits for the end of the member's quiet hours, out of line */
+    struct str body;       /* below */
+    bool hold;             /* it waits for the end of the member's quiet hours, out of line */
+    const char *told_host; /* of a notice: the model's host that it names, "" for none */
 };
 /* Inside the caller's transaction; NOTIFYs deliver when it made any. */
 bool outbox_add(struct pg *pg, const struct outbox_new *rows, size_t count, struct error *err);

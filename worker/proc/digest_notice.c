@@ -24,6 +24,29 @@ static void host_of(struct text *out, const char *url)
     text_add(out, (struct str){host, strcspn(host, "/?#")});
 }
 
+char *notices_host(const struct config *config)
+{
+    struct text host;
+    char *copy;
+
+    text_init(&host, 512);
+    if (config_bool(config, "openai", "enabled")) {
+        host_of(&host, config_string(config, "openai", "base_url"));
+    }
+    copy = str_dup(text_str(&host));
+    text_free(&host);
+    return copy;
+}
+
+bool notices_begin(struct pg *pg, const struct config *config, struct error *err)
+{
+    char *host = notices_host(config);
+    bool ok = host[0] == '\0' || notices_told_of(pg, host, err);
+
+    free(host);
+    return ok;
+}
+
 /* user_id NULL: to a channel. */
 static bool write_notice(const struct config *config, const struct prompts *prompts,
                          const char *user_id, const char *language, struct text *body,
@@ -32,19 +55,15 @@ static bool write_notice(const struct config *config, const struct prompts *prom
     int64_t days = config_int(config, "privacy", "retention") / (24 * 3600 * (int64_t)1000);
     bool model = config_bool(config, "openai", "enabled");
     bool opt_in = strcmp(config_string(config, "privacy", "consent"), "opt_in") == 0;
-    struct text host, words;
+    char *host = notices_host(config);
+    struct text words;
     bool ok;
 
-    text_init(&host, 512);
     text_init(&words, 65536);
-    if (model) {
-        host_of(&host, config_string(config, "openai", "base_url"));
-    }
-    ok = (prompt_notice(prompts, user_id == NULL, language, days, text_cstr(&host), opt_in && model,
-                        &words) ||
+    ok = (prompt_notice(prompts, user_id == NULL, language, days, host, opt_in && model, &words) ||
           error_set(err, ERROR_CONFIG, "the notice (%s) is too long", language)) &&
          render_notice(body, user_id, language, opt_in && model, text_str(&words), err);
-    text_free(&host);
+    free(host);
     text_free(&words);
     return ok;
 }
@@ -55,6 +74,7 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
     struct outbox_new *rows = calloc(count, sizeof(*rows));
     struct text *bodies = calloc(count, sizeof(*bodies));
     char **identities = calloc(count, sizeof(*identities));
+    char *host = notices_host(config);
     bool ok = true;
 
     if (rows == NULL || bodies == NULL || identities == NULL) {
@@ -72,7 +92,8 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
                                       .team_id = owed[i].team_id,
                                       .target = owed[i].user_id,
                                       .body = text_str(&bodies[i]),
-                                      .hold = owed[i].scheduled};
+                                      .hold = owed[i].scheduled,
+                                      .told_host = host};
     }
     ok = ok && pg_begin(pg, err) && outbox_add(pg, rows, count, err) && pg_commit(pg, err);
     if (!ok) {
@@ -82,6 +103,7 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
         text_free(&bodies[i]);
         free(identities[i]);
     }
+    free(host);
     free(identities);
     free(bodies);
     free(rows);
@@ -120,18 +142,20 @@ bool notices_add(struct pg *pg, const struct config *config, const struct prompt
 {
     const char *language = config_string(config, "digest", "language");
     struct notice_owed *owed = NULL;
+    char *host = notices_host(config);
     size_t count = 0;
     bool ok;
 
     if (!notices_let_go(pg, err)) {
+        free(host);
         return false;
     }
     do {
         struct notice_owed *before = owed;
         size_t before_count = count;
 
-        ok = notices_owed(pg, language, count > 0 ? &before[count - 1] : NULL, NOTICES_MAX, &owed,
-                          &count, err);
+        ok = notices_owed(pg, language, host[0] != '\0' ? host : NULL,
+                          count > 0 ? &before[count - 1] : NULL, NOTICES_MAX, &owed, &count, err);
         notices_free(&before, before_count);
         if (ok && count > 0) {
             ok = add_rows(pg, config, prompts, owed, count, err);
@@ -140,6 +164,7 @@ bool notices_add(struct pg *pg, const struct config *config, const struct prompt
             log_info("%zu members are to be told what is kept and who sees it", count);
         }
     } while (ok && count == NOTICES_MAX);
+    free(host);
     notices_free(&owed, count);
     return ok;
 }

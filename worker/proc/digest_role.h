@@ -18,6 +18,8 @@
 struct digest_role {
     const struct config *config;
     struct db_turn db;
+    char *host; /* the model's, of which members were told */
+    bool begun; /* those who were told of another are no longer told */
     struct http *http;
     struct prompts *prompts;
     struct model model;

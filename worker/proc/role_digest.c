@@ -115,6 +115,11 @@ static void claim(struct digest_role *d)
     d->terms.limit = (int)(d->pool - d->count < CLAIM_MAX ? d->pool - d->count : CLAIM_MAX);
     d->more = false;
     d->terms.model_open = digest_model_open(d);
+    if (!d->begun && !notices_begin(d->db.pg, d->config, &err)) {
+        db_turn_failed(&d->db, "looking who was told of the model", &err);
+        return;
+    }
+    d->begun = true;
     if (!digests_claim(d->db.pg, &d->terms, &works, &count, &err)) {
         db_turn_failed(&d->db, "claiming digests", &err);
         return;
@@ -383,12 +388,14 @@ static bool open_role(struct digest_role *d, struct error *err)
     if (d->calls == NULL) {
         abort();
     }
+    d->host = notices_host(c);
     d->terms = (struct digest_terms){
         .lease_ms = config_int(c, "digest", "lease"),
         .model_enabled = config_bool(c, "openai", "enabled"),
         .opt_in = strcmp(config_string(c, "privacy", "consent"), "opt_in") == 0,
         .private_channels = config_bool(c, "privacy", "private_channels"),
         .language = config_string(c, "digest", "language"),
+        .host = d->host,
     };
     if (!prompts_load(&d->prompts, config_string(c, "digest", "prompt_dir"), err) ||
         !notices_check(c, d->prompts, err) || !budget_limits_read(&d->limits, c, err)) {
@@ -424,6 +431,7 @@ int role_digest(const struct role *role)
         status = ROLE_MISCONFIGURED;
     }
     free(d.calls);
+    free(d.host);
     model_free(&d.model);
     http_destroy(&d.http);
     prompts_destroy(&d.prompts);
