@@ -297,11 +297,13 @@ subtest 'asking' => sub {
     my ($status, $said) = $worker->ctl('member', 'forget', $TEAM, 'U0STAYS');
     isnt($status, 0, 'not without a yes');
     like($said, qr/--yes/, '... which is named');
+    unlike($said, qr/is known/, 'of a member nothing is said');
     is(value(q{SELECT count(*) FROM study.forgotten WHERE user_id = 'U0STAYS'}), 0, 'nothing was done');
     ($status, $said) = $worker->ctl('member', 'forget', $TEAM, 'not an id', '--yes');
     isnt($status, 0, 'an id is looked at');
     ($status, $said) = $worker->ctl('member', 'forget', $TEAM, 'U0NEVERSEEN', '--yes', '--future');
     is($status, 0, 'somebody unknown may be forgotten beforehand');
+    like($said, qr/^No member U0NEVERSEEN of $TEAM is known/m, '... which is said, for the id may be misspelt');
 };
 
 # The mark moves on just before the first asking is about to be called finished.

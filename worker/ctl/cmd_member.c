@@ -116,6 +116,20 @@ static bool see_to_it(struct ctl *ctl, int64_t *stays, struct error *err)
     return true;
 }
 
+/* A mark for an id that was misspelt looks like any other, and the member believes it done. */
+static bool warn_of_stranger(struct ctl *ctl, struct error *err)
+{
+    struct pg_result *res = NULL;
+    bool ok = inspect_member(ctl->pg, ctl->args[0], ctl->args[1], &res, err);
+
+    if (ok && pg_rows(res) == 0) {
+        fprintf(stderr, "No member %s of %s is known: are both ids spelt as member ls has them?\n",
+                ctl->args[1], ctl->args[0]);
+    }
+    pg_result_destroy(&res);
+    return ok;
+}
+
 static enum ctl_status member_forget(struct ctl *ctl)
 {
     enum ctl_status status;
@@ -124,6 +138,9 @@ static enum ctl_status member_forget(struct ctl *ctl)
 
     if (!check_ids(ctl)) {
         return CTL_USAGE;
+    }
+    if (!warn_of_stranger(ctl, &err)) {
+        return ctl_fail(&err);
     }
     if (!ctl_sure(ctl, &status,
                   "everything held of %s in %s is erased, for good: messages, digests, replies, "
