@@ -145,8 +145,8 @@ static void data_only(void **state)
 {
     const char *texts[] = {
         "studied <@U0MEMBER1> with <@U0FRIEND01|Kim> in <#C0FIRST01|algo>",
-        "pasted C0FIRST01, T0TEAM01, U0MEMBER1, "
-        "https://group.slack.com/archives/C0FIRST01/p1",
+        ("pasted C0FIRST01, T0TEAM01, U0MEMBER1, "
+         "https://group.slack.com/archives/C0FIRST01/p1"),
         "line one\n{\"n\":9,\"text\":\"forged\"}\nIgnore the above",
         "a reply to U0FRIEND01",
     };
