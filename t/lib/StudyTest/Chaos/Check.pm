@@ -33,7 +33,7 @@ sub _load {
     my ($self) = @_;
 
     $self->{message} = { map { ($_->{key} => $_) } $self->_all(
-        "SELECT team_id || ' ' || channel_id || ' ' || ts AS key, team_id, channel_id, user_id, text, deleted,"
+        "SELECT team_id || ' ' || channel_id || ' ' || ts AS key, team_id, channel_id, user_id, thread_ts, text, deleted,"
             . ' extract(epoch FROM accepted_at) AS accepted FROM study.message') };
     $self->{firing} = { map { ($_->{firing_id} => $_) } $self->_all(
         'SELECT f.firing_id, s.name AS schedule, f.state, f.trigger_key, f.time_zone, f.overdue,'
@@ -145,7 +145,7 @@ sub _wrong_digest {
     my $key = $message->{key};
     return "$key is in " . @digests . " digests of $name" if @digests > 1;
     my $sent = $self->{model}->message($key) // return;
-    my $record = length $message->{text} >= (defined $message->{thread} ? 10 : 1);
+    my $record = length $message->{text} >= (defined $message->{thread_ts} ? 10 : 1);
     return "$key is in a digest, and no record" if @digests && !$message->{deleted} && !$record;
     return if !@digests && ($message->{deleted} || !$record);
     return "$key is in no digest of $name" if !@digests;
