@@ -96,6 +96,10 @@ static void plain_text(void **state)
              "(Slack link) (Slack link) y");
     plain_is("a < b <", "a < b <");
     plain_is("<>", "<>");
+    /* cut off, where only the beginning of a long record is read */
+    plain_is("with <@U024BE", "with ");
+    plain_is("in <#C024BE7LR|al", "in ");
+    plain_is("see <https://a.example/x", "see ");
     plain_is("", "");
     /* where Slack ends an address it ends, whatever stands in it */
     plain_is("한글 <https://ko.example/가|가>를", "한글 가 (https://ko.example/%EA%B0%80)를");

@@ -145,6 +145,14 @@ static size_t bare_address(struct str s)
     return n;
 }
 
+/* Slack writes what its members type as "&lt;": markup without an end was cut, where a record is
+ * longer than what is read of it, and a part of an id is no less one. */
+static bool is_cut_markup(struct str s)
+{
+    return str_starts(s, "<@") || str_starts(s, "<#") || str_starts(s, "<!") ||
+           str_starts(s, "<http");
+}
+
 bool source_plain(struct text *out, struct str s)
 {
     size_t i = 0;
@@ -157,6 +165,8 @@ bool source_plain(struct text *out, struct str s)
             if (close != NULL && close > s.data + i + 1) {
                 n = (size_t)(close - (s.data + i)) + 1;
                 add_markup(out, (struct str){s.data + i + 1, n - 2});
+            } else if (close == NULL && is_cut_markup(from(s, i))) {
+                break;
             }
         } else if ((n = bare_address(from(s, i))) > 0) {
             add_bare(out, (struct str){s.data + i, n});
