@@ -118,6 +118,14 @@ subtest 'no model at all' => sub {
     $out->worker->start(wait => 0);
     ok($out->wait_row('digest', $next, 'made', 30), 'a later one, of another process,');
     is($out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice'"), 2, 'needs no further notice');
+
+    # There and back: that this host was named once before does not do.
+    $out->worker->stop;
+    $out->dbh->do("UPDATE study.member SET told_host = 'elsewhere.example'");
+    my $back = $out->digest(user => $user, texts => ['back with the first model']);
+    $out->worker->start(wait => 0);
+    ok($out->wait_row('digest', $back, 'made', 30), 'one after the model has moved there and back');
+    is($out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice' AND state = 'sent'"), 3, 'comes behind another notice');
     $out->stop;
 };
 

@@ -13,7 +13,8 @@ static void *allocate(size_t count, size_t size)
     return p;
 }
 
-/* The lane's unfinished notice, one that arrived, or one of today: no other is made beside it. */
+/* The lane's unfinished notice, or one of today that did not arrive: no other is made beside it. One
+ * that arrived is none that counts, or noticed_at would say so: another host was named since. */
 bool notices_owed(struct pg *pg, const char *language, const char *host,
                   const struct notice_owed *after, int limit, struct notice_owed **owed,
                   size_t *count, struct error *err)
@@ -37,7 +38,8 @@ bool notices_owed(struct pg *pg, const char *language, const char *host,
         "               SELECT FROM study.outbox o WHERE o.kind = 'notice'"
         "                  AND o.team_id = d.team_id AND o.target = d.user_id"
         "                  AND ($5 IS NULL OR COALESCE(o.told_host, $5) = $5)"
-        "                  AND (o.state IN ('pending', 'sending', 'doubtful', 'sent')"
+        "                  AND o.state <> 'sent'"
+        "                  AND (o.state IN ('pending', 'sending', 'doubtful')"
         "                       OR COALESCE(o.done_at, o.created_at) > now() - interval '1 day'))"
         "         GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $2) w"
         " ORDER BY 1, 2";
