@@ -100,6 +100,8 @@ static void plain_text(void **state)
     plain_is("with <@U024BE", "with ");
     plain_is("in <#C024BE7LR|al", "in ");
     plain_is("see <https://a.example/x", "see ");
+    plain_is("to <mailto:kim@a.exam", "to ");
+    plain_is("at <tel:+8210", "at ");
     plain_is("", "");
     /* where Slack ends an address it ends, whatever stands in it */
     plain_is("한글 <https://ko.example/가|가>를", "한글 가 (https://ko.example/%EA%B0%80)를");

@@ -150,7 +150,7 @@ static size_t bare_address(struct str s)
 static bool is_cut_markup(struct str s)
 {
     return str_starts(s, "<@") || str_starts(s, "<#") || str_starts(s, "<!") ||
-           str_starts(s, "<http");
+           str_starts(s, "<http") || str_starts(s, "<mailto:") || str_starts(s, "<tel:");
 }
 
 bool source_plain(struct text *out, struct str s)
