@@ -129,6 +129,49 @@ subtest 'no model at all' => sub {
     $out->stop;
 };
 
+subtest 'a host of the model that is tried and left again' => sub {
+    my $out = StudyTest::Outgoing->start(worker => 0);
+    my $here = $out->openai->url;
+    my $there = $here =~ s/127\.0\.0\.1/localhost/r;
+    my ($user, $slow, $early) = (user(), user(), user());
+    my $notices = sub { $out->value("SELECT count(*) FROM study.outbox WHERE kind = 'notice' AND target = ?", $_[0]) };
+    my $runs_at = sub {
+        my ($url, %openai) = @_;
+        $out->worker->stop;
+        $out->worker->write_config({ openai => { enabled => 'yes', base_url => $url, %openai } });
+        $out->worker->start(wait => 0);
+        return;
+    };
+    my $comes = sub {
+        my ($who, $text, $origin) = @_;
+        my $id = $out->digest(user => $who, member => { noticed => 0 }, texts => ["$text " . 'words ' x 10]);
+        ok($out->wait_row('digest', $id, 'made', 30), "$text: made") or return;
+        is($out->row('digest', $id)->{origin}, $origin, 'as it is to be');
+        return;
+    };
+
+    $out->member($early); # told before hosts were noted
+    $runs_at->($here);
+    $comes->($_, 'at the first host', 'model') for $user, $slow, $early;
+    is_deeply([ map { $notices->($_) } $user, $slow, $early ], [ 1, 1, 0 ], 'each was told');
+
+    $runs_at->($there);
+    $comes->($_, 'at another', 'model') for $user, $early;
+    is_deeply([ map { $notices->($_) } $user, $slow, $early ], [ 2, 1, 1 ], 'they were told of it');
+
+    $runs_at->($here);
+    $comes->($slow, 'back, who was told of no other', 'model');
+    is($notices->($slow), 1, 'without a further notice');
+    $comes->($user, 'back at the first', 'model');
+    is($notices->($user), 3, 'after one for who was told of another since');
+
+    $runs_at->($there);
+    $runs_at->($there, enabled => 'no');
+    $comes->($slow, 'without a model', 'factual');
+    is($notices->($slow), 1, 'no notice is wanted for that');
+    $out->stop;
+};
+
 subtest 'a notice that came to nothing' => sub {
     my $out = StudyTest::Outgoing->start(deliver => 0, worker => 0, config => { openai => { enabled => 'no' } });
     $out->dbh->do("UPDATE study.team SET url = 'https://t0study.slack.com/'");

@@ -71,8 +71,15 @@ bool notices_owed(struct pg *pg, const char *language, const char *host,
 
 bool notices_told_of(struct pg *pg, const char *host, struct error *err)
 {
-    static const char sql[] = "UPDATE study.member SET noticed_at = NULL"
-                              " WHERE noticed_at IS NOT NULL AND told_host <> $1";
+    /* Without a model nothing is left to be told; a notice from before its host was noted is taken
+     * to have named this one. */
+    static const char sql[] =
+        "UPDATE study.member"
+        "   SET noticed_at = CASE WHEN $1 IN ('', COALESCE(told_host, $1))"
+        "                         THEN COALESCE(noticed_at, now()) END,"
+        "       told_host = COALESCE(told_host, $1)"
+        " WHERE (told_host IS NULL AND noticed_at IS NOT NULL)"
+        "    OR (told_host IS NOT NULL AND (noticed_at IS NOT NULL) <> ($1 IN ('', told_host)))";
     struct pg_args *args = pg_args_create();
 
     pg_arg_cstr(args, host);

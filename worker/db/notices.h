@@ -24,7 +24,8 @@ struct notice_owed {
 bool notices_owed(struct pg *pg, const char *language, const char *host,
                   const struct notice_owed *after, int limit, struct notice_owed **owed,
                   size_t *count, struct error *err);
-/* From now on only those count as told whose notice named this host of the model. */
+/* From now on only those count as told whose last notice named this host of the model; of "", no
+ * model, all whom one has reached. */
 bool notices_told_of(struct pg *pg, const char *host, struct error *err);
 /* A notice that waits for its member's morning goes at once when a digest fired by hand waits for
  * it: that one keeps to no quiet hours. */

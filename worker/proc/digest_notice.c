@@ -41,7 +41,7 @@ char *notices_host(const struct config *config)
 bool notices_begin(struct pg *pg, const struct config *config, struct error *err)
 {
     char *host = notices_host(config);
-    bool ok = host[0] == '\0' || notices_told_of(pg, host, err);
+    bool ok = notices_told_of(pg, host, err);
 
     free(host);
     return ok;
