@@ -96,7 +96,8 @@ bool digests_rest(struct pg *pg, bool opt_in, struct error *err)
         /* who came since the last look at who is to be told has no notice yet: not at rest */
         "           SELECT (m.noticed_at IS NULL AND EXISTS ("
         "                  SELECT FROM study.outbox o WHERE o.kind = 'notice'"
-        "                     AND o.team_id = d.team_id AND o.target = d.user_id))"
+        "                     AND o.team_id = d.team_id AND o.target = d.user_id"
+        "                     AND o.state <> 'sent'))" /* of another host than the model's now */
         "               OR t.state <> 'active' OR EXISTS ("
         "                  SELECT FROM study.lane l WHERE l.team_id = d.team_id"
         "                     AND l.target = d.user_id AND l.stopped_reason IS NOT NULL)"

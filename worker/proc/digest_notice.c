@@ -38,15 +38,6 @@ char *notices_host(const struct config *config)
     return copy;
 }
 
-bool notices_begin(struct pg *pg, const struct config *config, struct error *err)
-{
-    char *host = notices_host(config);
-    bool ok = notices_told_of(pg, host, err);
-
-    free(host);
-    return ok;
-}
-
 /* user_id NULL: to a channel. */
 static bool write_notice(const struct config *config, const struct prompts *prompts,
                          const char *user_id, const char *language, struct text *body,

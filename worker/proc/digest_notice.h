@@ -22,14 +22,10 @@ bool digest_check(const struct config *config, struct error *err);
 /* The model's host as notices name it, "" where no model is used; to be freed. */
 char *notices_host(const struct config *config);
 
-/* Before the first claim: who was told of another host of the model, or of none, counts as not
- * told, and gets a notice before the next digest. */
-bool notices_begin(struct pg *pg, const struct config *config, struct error *err);
-
 /*
- * Puts a notice into the outbox for every member with a digest that is due who was never told.
- * Their digests are not claimed before it has arrived; one that came to nothing is made again after
- * a day.
+ * Puts a notice into the outbox for every member with a digest that is due who does not count as
+ * told. Their digests are not claimed before it has arrived; one that came to nothing is made again
+ * after a day.
  */
 bool notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
                  struct error *err);

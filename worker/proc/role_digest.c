@@ -20,6 +20,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "db/notices.h"
 #include "db/pauses.h"
 #include "proc/digest_notice.h"
 #include "proc/digest_role.h"
@@ -115,7 +116,7 @@ static void claim(struct digest_role *d)
     d->terms.limit = (int)(d->pool - d->count < CLAIM_MAX ? d->pool - d->count : CLAIM_MAX);
     d->more = false;
     d->terms.model_open = digest_model_open(d);
-    if (!d->begun && !notices_begin(d->db.pg, d->config, &err)) {
+    if (!d->begun && !notices_told_of(d->db.pg, d->host, &err)) {
         db_turn_failed(&d->db, "looking who was told of the model", &err);
         return;
     }
