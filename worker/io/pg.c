@@ -182,22 +182,6 @@ static void drop_notice(void *arg, const PGresult *res)
     (void)res;
 }
 
-static bool read_hosts(const struct pg *pg, struct pg_hosts *hosts, struct error *err)
-{
-    char *why = NULL;
-    PQconninfoOption *parsed = PQconninfoParse(pg->conninfo, &why);
-    bool ok = parsed != NULL;
-
-    if (!ok) {
-        size_t len = why != NULL ? strcspn(why, "\n") : 0;
-        error_set(err, ERROR_CONFIG, "[postgres] conninfo: %.*s", (int)len, why != NULL ? why : "");
-    }
-    pg_hosts_turn(hosts, parsed, pg->first_host);
-    PQfreemem(why);
-    PQconninfoFree(parsed);
-    return ok;
-}
-
 static bool start(struct pg *pg, struct error *err)
 {
     const char *names[5 + PG_HOSTS_MAX] = {"dbname", "fallback_application_name",
@@ -206,7 +190,7 @@ static bool start(struct pg *pg, struct error *err)
     struct pg_hosts hosts;
     int n = 3;
 
-    if (!read_hosts(pg, &hosts, err)) {
+    if (!pg_hosts_read(&hosts, pg->conninfo, pg->first_host, err)) {
         return false;
     }
     for (int i = 0; i < hosts.count; i++) {

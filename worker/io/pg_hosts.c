@@ -1,6 +1,7 @@
 /* Lists of equal length are turned alike; a port alone is everybody's and stays. */
 #include "io/pg_hosts.h"
 
+#include <libpq-fe.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +36,7 @@ static char *turn(const char *list, unsigned items, unsigned first)
     return turned;
 }
 
-void pg_hosts_turn(struct pg_hosts *hosts, const PQconninfoOption *options, unsigned first)
+static void turn_lists(struct pg_hosts *hosts, const PQconninfoOption *options, unsigned first)
 {
     static const char *const lists[PG_HOSTS_MAX] = {"host", "hostaddr", "port"};
 
@@ -50,6 +51,22 @@ void pg_hosts_turn(struct pg_hosts *hosts, const PQconninfoOption *options, unsi
             }
         }
     }
+}
+
+bool pg_hosts_read(struct pg_hosts *hosts, const char *conninfo, unsigned first, struct error *err)
+{
+    char *why = NULL;
+    PQconninfoOption *parsed = PQconninfoParse(conninfo, &why);
+    bool ok = parsed != NULL;
+
+    if (!ok) {
+        size_t len = why != NULL ? strcspn(why, "\n") : 0;
+        error_set(err, ERROR_CONFIG, "[postgres] conninfo: %.*s", (int)len, why != NULL ? why : "");
+    }
+    turn_lists(hosts, parsed, first);
+    PQfreemem(why);
+    PQconninfoFree(parsed);
+    return ok;
 }
 
 void pg_hosts_free(struct pg_hosts *hosts)

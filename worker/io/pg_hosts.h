@@ -6,7 +6,9 @@
 #ifndef STUDY_IO_PG_HOSTS_H
 #define STUDY_IO_PG_HOSTS_H
 
-#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "base/error.h"
 
 #define PG_HOSTS_MAX 3
 
@@ -17,8 +19,9 @@ struct pg_hosts {
     unsigned hosts; /* that there are */
 };
 
-/* Its lists, beginning with item `first`, which may be past their end. */
-void pg_hosts_turn(struct pg_hosts *hosts, const PQconninfoOption *options, unsigned first);
+/* Its lists, beginning with item `first`, which may be past their end. False (ERROR_CONFIG): the
+ * string cannot be read; there are no lists then. */
+bool pg_hosts_read(struct pg_hosts *hosts, const char *conninfo, unsigned first, struct error *err);
 void pg_hosts_free(struct pg_hosts *hosts);
 
 #endif
