@@ -60,12 +60,12 @@ static bool write_notice(const struct config *config, const struct prompts *prom
 }
 
 static bool add_rows(struct pg *pg, const struct config *config, const struct prompts *prompts,
-                     const struct notice_owed *owed, size_t count, struct error *err)
+                     const char *host, const struct notice_owed *owed, size_t count,
+                     struct error *err)
 {
     struct outbox_new *rows = calloc(count, sizeof(*rows));
     struct text *bodies = calloc(count, sizeof(*bodies));
     char **identities = calloc(count, sizeof(*identities));
-    char *host = notices_host(config);
     bool ok = true;
 
     if (rows == NULL || bodies == NULL || identities == NULL) {
@@ -94,7 +94,6 @@ static bool add_rows(struct pg *pg, const struct config *config, const struct pr
         text_free(&bodies[i]);
         free(identities[i]);
     }
-    free(host);
     free(identities);
     free(bodies);
     free(rows);
@@ -129,16 +128,14 @@ bool digest_check(const struct config *config, struct error *err)
 }
 
 bool notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
-                 struct error *err)
+                 const char *host, struct error *err)
 {
     const char *language = config_string(config, "digest", "language");
     struct notice_owed *owed = NULL;
-    char *host = notices_host(config);
     size_t count = 0;
     bool ok;
 
     if (!notices_let_go(pg, err)) {
-        free(host);
         return false;
     }
     do {
@@ -149,13 +146,12 @@ bool notices_add(struct pg *pg, const struct config *config, const struct prompt
                           count > 0 ? &before[count - 1] : NULL, NOTICES_MAX, &owed, &count, err);
         notices_free(&before, before_count);
         if (ok && count > 0) {
-            ok = add_rows(pg, config, prompts, owed, count, err);
+            ok = add_rows(pg, config, prompts, host, owed, count, err);
         }
         if (ok && count > 0) {
             log_info("%zu members are to be told what is kept and who sees it", count);
         }
     } while (ok && count == NOTICES_MAX);
-    free(host);
     notices_free(&owed, count);
     return ok;
 }

@@ -25,10 +25,10 @@ char *notices_host(const struct config *config);
 /*
  * Puts a notice into the outbox for every member with a digest that is due who does not count as
  * told. Their digests are not claimed before it has arrived; one that came to nothing is made again
- * after a day.
+ * after a day. host: notices_host.
  */
 bool notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,
-                 struct error *err);
+                 const char *host, struct error *err);
 
 /* The same for every channel that we were invited to, in the workspace's language. */
 bool channel_notices_add(struct pg *pg, const struct config *config, const struct prompts *prompts,

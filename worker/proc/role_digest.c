@@ -99,7 +99,7 @@ static void tidy(struct digest_role *d)
     struct error err = {0};
 
     d->tidy_at_ms = clock_boot_ms() + POLL_MS;
-    if (!notices_add(d->db.pg, d->config, d->prompts, &err) ||
+    if (!notices_add(d->db.pg, d->config, d->prompts, d->host, &err) ||
         !channel_notices_add(d->db.pg, d->config, d->prompts, &err) ||
         !digests_rest(d->db.pg, d->terms.opt_in, &err)) {
         db_turn_failed(&d->db, "adding notices", &err);
